@@ -33,6 +33,10 @@ impl ApiError {
         Self::Invalid { reason: reason.into() }
     }
 
+    pub(super) fn conflict(reason: impl Into<String>) -> Self {
+        Self::Conflict { reason: reason.into() }
+    }
+
     /// Maps the error to HTTP.
     pub(super) fn code(&self) -> ErrorCode {
         match self {

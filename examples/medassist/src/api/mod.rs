@@ -23,6 +23,8 @@ mod billing;
 mod error;
 mod extract;
 mod formulary;
+mod insurance;
+mod interactions;
 mod labs;
 mod notes;
 mod patients;
@@ -50,6 +52,8 @@ pub fn routes(store: Store, verifier: Verifier, clock: Arc<dyn Clock>) -> Router
         .merge(prescriptions::routes())
         .merge(billing::routes())
         .merge(formulary::routes())
+        .merge(insurance::routes())
+        .merge(interactions::routes())
         .fallback(response::unknown_path)
         .method_not_allowed_fallback(response::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))

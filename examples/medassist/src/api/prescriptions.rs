@@ -18,7 +18,8 @@ use crate::{
     PatientId, Store,
     store::{
         formulary::Drug,
-        prescriptions::{Dosage, Prescription},
+        interactions::Interaction,
+        prescriptions::{Dosage, Prescribed, Prescription},
     },
 };
 
@@ -46,7 +47,7 @@ async fn prescribe(
     KnownPatient(id): KnownPatient,
     caller: Verified,
     Object(order): Object<Order>,
-) -> Result<(StatusCode, Json<Prescription>), ApiError> {
+) -> Result<(StatusCode, Json<Prescribed>), ApiError> {
     let unknown = || ApiError::invalid(format!("`drug`: `{}` is not in the formulary", order.drug));
     let drug = hospital.store.drug(&order.drug).await?.ok_or_else(unknown)?;
     let permit = permit(&caller, &id, &drug)?;
@@ -54,6 +55,10 @@ async fn prescribe(
     reject_allergen(&hospital.store.allergies(id).await?, &drug)?;
     let root = caller.delegation_chain().first().map(|record| &record.agent);
     let written = hospital.store.prescribe(&permit, root, dosage, hospital.clock.now()).await?;
+    let written = written.map_err(|severe| {
+        let Interaction { with, effect, .. } = severe;
+        ApiError::conflict(format!("{} with {with}, which the patient takes: {effect} (severe interaction)", drug.name))
+    })?;
     Ok((StatusCode::CREATED, Json(written)))
 }
 

@@ -2,7 +2,8 @@
 INSERT INTO patients VALUES
     ('P-1042', 'Ada Fernsby', '1958-03-11', 'cardiology'),
     ('P-2077', 'Bruno Quill', '1991-07-29', 'surgery'),
-    ('P-3155', 'Celia Marsh', '2016-12-02', 'paediatrics');
+    ('P-3155', 'Celia Marsh', '2016-12-02', 'paediatrics'),
+    ('P-4210', 'Dov Lindqvist', '1949-06-17', 'rheumatology');
 
 INSERT INTO records VALUES
     ('P-1042', '2019-05-06', 'diagnosis', 'essential hypertension'),
@@ -10,31 +11,64 @@ INSERT INTO records VALUES
     ('P-1042', '2009-10-01', 'allergy', 'penicillin'),
     ('P-2077', '2026-11-19', 'diagnosis', 'acute appendicitis'),
     ('P-3155', '2026-11-20', 'diagnosis', 'bronchiolitis'),
-    ('P-3155', '2016-12-02', 'history', 'born at 34 weeks');
+    ('P-3155', '2016-12-02', 'history', 'born at 34 weeks'),
+    ('P-4210', '2018-01-30', 'diagnosis', 'atrial fibrillation'),
+    ('P-4210', '2026-11-18', 'diagnosis', 'gout, right big toe');
 
 INSERT INTO notes (patient_id, written_at, author, text) VALUES
     ('P-1042', '2026-11-20T09:15:00Z', 'Dr Imre Vale', 'Short of breath on stairs since a week. Ankles swollen.'),
-    ('P-2077', '2026-11-19T22:40:00Z', 'Dr Nora Reyes', 'Rebound tenderness. For theatre tonight.');
+    ('P-2077', '2026-11-19T22:40:00Z', 'Dr Nora Reyes', 'Rebound tenderness. For theatre tonight.'),
+    ('P-4210', '2026-11-18T10:05:00Z', 'Dr Salome Berg', 'Joint red and hot. Asks for something against the pain.');
 
 INSERT INTO labs VALUES
     ('P-1042', '2026-11-20', 'NT-proBNP', 1840.0, 'pg/mL', '< 125'),
     ('P-1042', '2026-11-20', 'potassium', 4.4, 'mmol/L', '3.5 - 5.1'),
     ('P-1042', '2026-11-20', 'HbA1c', 7.9, '%', '< 6.5'),
-    ('P-2077', '2026-11-19', 'leukocytes', 16.2, '10^9/L', '4.0 - 10.0');
+    ('P-2077', '2026-11-19', 'leukocytes', 16.2, '10^9/L', '4.0 - 10.0'),
+    ('P-4210', '2026-11-18', 'INR', 2.6, '', '2.0 - 3.0'),
+    ('P-4210', '2026-11-18', 'urate', 561.0, 'umol/L', '200 - 430');
 
 INSERT INTO formulary VALUES
     ('amoxicillin', 'capsule', 1000, 0, 'penicillin'),
     ('furosemide', 'tablet', 80, 0, NULL),
+    ('ibuprofen', 'tablet', 600, 0, NULL),
     ('metformin', 'tablet', 1000, 0, NULL),
     ('morphine', 'tablet', 30, 1, NULL),
-    ('ramipril', 'capsule', 10, 0, NULL);
+    ('paracetamol', 'tablet', 1000, 0, NULL),
+    ('ramipril', 'capsule', 10, 0, NULL),
+    ('spironolactone', 'tablet', 50, 0, NULL),
+    ('warfarin', 'tablet', 10, 0, NULL);
+
+INSERT INTO interactions VALUES
+    ('amoxicillin', 'warfarin', 'moderate', 'may raise the INR'),
+    ('furosemide', 'ibuprofen', 'moderate', 'weakens the diuretic and strains the kidneys'),
+    ('furosemide', 'metformin', 'minor', 'may raise the blood glucose'),
+    ('ibuprofen', 'ramipril', 'moderate', 'weakens the blood pressure drug and strains the kidneys'),
+    ('ibuprofen', 'warfarin', 'severe', 'risk of bleeding'),
+    ('metformin', 'ramipril', 'moderate', 'may lower the blood glucose'),
+    ('paracetamol', 'warfarin', 'minor', 'may raise the INR with daily use'),
+    ('ramipril', 'spironolactone', 'moderate', 'may raise the potassium');
+
 
 INSERT INTO prescriptions
     (patient_id, drug, dose_mg, times_per_day, days, prescribed_at, prescribed_by, on_behalf_of, token_id) VALUES
     ('P-1042', 'metformin', 500, 2, 90, '2026-09-01T08:00:00Z', 'Dr Imre Vale', NULL, ''),
-    ('P-2077', 'morphine', 10, 4, 2, '2026-11-20T01:30:00Z', 'Dr Nora Reyes', NULL, '');
+    ('P-2077', 'morphine', 10, 4, 2, '2026-11-20T01:30:00Z', 'Dr Nora Reyes', NULL, ''),
+    ('P-4210', 'warfarin', 5, 1, 90, '2026-10-02T11:20:00Z', 'Dr Salome Berg', NULL, '');
 
 INSERT INTO invoices VALUES
     ('I-88101', 'P-1042', '2026-11-20', 'echocardiography', 21450, 'open'),
     ('I-87002', 'P-1042', '2026-09-01', 'consultation', 8000, 'paid'),
-    ('I-88096', 'P-2077', '2026-11-19', 'appendectomy', 412000, 'open');
+    ('I-88096', 'P-2077', '2026-11-19', 'appendectomy', 412000, 'open'),
+    ('I-88080', 'P-4210', '2026-11-18', 'consultation', 8000, 'open');
+
+INSERT INTO insurance VALUES
+    ('P-1042', 'Harbour Mutual', 'complete', 'HM-5520-117', 10, 5000),
+    ('P-2077', 'Northlight Health', 'basic', 'NL-0031-842', 20, 30000),
+    ('P-3155', 'Harbour Mutual', 'child', 'HM-5990-301', 0, 0),
+    ('P-4210', 'Northlight Health', 'senior', 'NL-0007-415', 15, 0);
+
+INSERT INTO billing_codes VALUES
+    ('C-10', 'consultation'),
+    ('H-21', 'echocardiography'),
+    ('S-47', 'appendectomy');

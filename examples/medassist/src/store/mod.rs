@@ -10,6 +10,8 @@ use tokio::task::spawn_blocking;
 
 pub(crate) mod billing;
 pub(crate) mod formulary;
+pub(crate) mod insurance;
+pub(crate) mod interactions;
 pub(crate) mod labs;
 pub(crate) mod notes;
 pub(crate) mod patients;
@@ -43,7 +45,7 @@ impl Store {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.connection);
-        // A panic leaves no partial change: each query is one statement, which SQLite rolls back.
+        // A panic leaves no partial change: each query is one statement or one transaction, which SQLite rolls back.
         let work = move || query(&connection.lock().unwrap_or_else(PoisonError::into_inner));
         spawn_blocking(work).await.map_err(|_| StoreError::Interrupted)?.map_err(StoreError::Sqlite)
     }

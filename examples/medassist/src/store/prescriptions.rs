@@ -4,7 +4,11 @@ use agentwrit_verify::{AgentId, Permit, UnixTime};
 use rusqlite::{Row, params};
 use serde::Serialize;
 
-use super::{Store, StoreError, rows_of};
+use super::{
+    Connection, Store, StoreError,
+    interactions::{Interaction, Severity, interactions},
+    rows_of,
+};
 use crate::PatientId;
 
 /// Drug and dose, checked against the formulary and the patient's allergies.
@@ -30,6 +34,14 @@ pub(crate) struct Prescription {
     pub(crate) token_id: String,
 }
 
+/// A prescription as written, with the interactions that it was written in spite of.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Prescribed {
+    #[serde(flatten)]
+    pub(crate) prescription: Prescription,
+    pub(crate) interactions: Vec<Interaction>,
+}
+
 impl Store {
     /// Returns a patient's prescriptions, the newest first.
     pub(crate) async fn prescriptions(&self, patient: PatientId) -> Result<Vec<Prescription>, StoreError> {
@@ -39,16 +51,17 @@ impl Store {
     }
 
     /// Writes a prescription for the permit's patient, by the permit's subject: without a check there is no permit, and
-    /// no other patient's file can be written with it.
+    /// no other patient's file can be written with it. A moderate interaction is noted in the file; a severe one is
+    /// returned as the error, and nothing is written.
     pub(crate) async fn prescribe(
         &self,
         permit: &Permit,
         on_behalf_of: Option<&AgentId>,
         dosage: Dosage,
         now: UnixTime,
-    ) -> Result<Prescription, StoreError> {
+    ) -> Result<Result<Prescribed, Interaction>, StoreError> {
         let patient = permit.scope().identifier().to_owned();
-        let mut new = Prescription {
+        let new = Prescription {
             id: 0,
             dosage,
             prescribed_at: now.to_rfc3339(),
@@ -57,20 +70,48 @@ impl Store {
             token_id: permit.token_id().to_string(),
         };
         self.run(move |connection| {
-            let sql = "INSERT INTO prescriptions (patient_id, drug, dose_mg, times_per_day, days, prescribed_at,
-                       prescribed_by, on_behalf_of, token_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-            let Dosage { drug, dose_mg, times_per_day, days } = &new.dosage;
-            let (at, by, behalf, token) = (&new.prescribed_at, &new.prescribed_by, &new.on_behalf_of, &new.token_id);
-            let values = params![patient, drug, dose_mg, times_per_day, days, at, by, behalf, token];
-            connection.prepare_cached(sql)?.execute(values)?;
-            new.id = connection.last_insert_rowid();
-            Ok(new)
+            let transaction = connection.unchecked_transaction()?;
+            let interactions = interactions(&transaction, &patient, &new.dosage.drug)?;
+            if let Some(severe) = interactions.iter().find(|found| found.severity == Severity::Severe) {
+                return Ok(Err(severe.clone()));
+            }
+            let prescription = new.insert(&transaction, &patient)?;
+            for found in interactions.iter().filter(|found| found.severity == Severity::Moderate) {
+                note(&transaction, &patient, &prescription, found)?;
+            }
+            transaction.commit()?;
+            Ok(Ok(Prescribed { prescription, interactions }))
         })
         .await
     }
 }
 
+/// Adds a note about an interaction, by the author of the prescription.
+fn note(
+    connection: &Connection,
+    patient: &str,
+    prescription: &Prescription,
+    found: &Interaction,
+) -> rusqlite::Result<()> {
+    let drug = &prescription.dosage.drug;
+    let text = format!("{drug} prescribed with {}: {} (moderate interaction).", found.with, found.effect);
+    let sql = "INSERT INTO notes (patient_id, written_at, author, text) VALUES (?1, ?2, ?3, ?4)";
+    let values = params![patient, prescription.prescribed_at, prescription.prescribed_by, text];
+    connection.prepare_cached(sql)?.execute(values).map(drop)
+}
+
 impl Prescription {
+    fn insert(mut self, connection: &Connection, patient: &str) -> rusqlite::Result<Self> {
+        let sql = "INSERT INTO prescriptions (patient_id, drug, dose_mg, times_per_day, days, prescribed_at,
+                   prescribed_by, on_behalf_of, token_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let Dosage { drug, dose_mg, times_per_day, days } = &self.dosage;
+        let (at, by, behalf, token) = (&self.prescribed_at, &self.prescribed_by, &self.on_behalf_of, &self.token_id);
+        let values = params![patient, drug, dose_mg, times_per_day, days, at, by, behalf, token];
+        connection.prepare_cached(sql)?.execute(values)?;
+        self.id = connection.last_insert_rowid();
+        Ok(self)
+    }
+
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let (drug, dose_mg, times_per_day, days) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
         Ok(Self {

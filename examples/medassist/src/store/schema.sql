@@ -52,6 +52,16 @@ CREATE TABLE prescriptions (
     token_id      TEXT NOT NULL
 ) STRICT;
 
+-- Pairs in alphabetical order.
+CREATE TABLE interactions (
+    drug     TEXT NOT NULL REFERENCES formulary (drug),
+    other    TEXT NOT NULL REFERENCES formulary (drug),
+    severity TEXT NOT NULL CHECK (severity IN ('minor', 'moderate', 'severe')),
+    effect   TEXT NOT NULL,
+    PRIMARY KEY (drug, other),
+    CHECK (drug < other)
+) STRICT;
+
 CREATE TABLE invoices (
     id           TEXT PRIMARY KEY,
     patient_id   TEXT NOT NULL REFERENCES patients (id),
@@ -59,4 +69,32 @@ CREATE TABLE invoices (
     item         TEXT NOT NULL,
     amount_cents INTEGER NOT NULL,
     status       TEXT NOT NULL CHECK (status IN ('open', 'paid'))
+) STRICT;
+
+CREATE TABLE insurance (
+    patient_id            TEXT PRIMARY KEY REFERENCES patients (id),
+    insurer               TEXT NOT NULL,
+    plan                  TEXT NOT NULL,
+    member_number         TEXT NOT NULL,
+    copay_percent         INTEGER NOT NULL CHECK (copay_percent BETWEEN 0 AND 100),
+    deductible_left_cents INTEGER NOT NULL
+) STRICT;
+
+-- The hospital's own codes.
+CREATE TABLE billing_codes (
+    code TEXT PRIMARY KEY,
+    item TEXT NOT NULL
+) STRICT;
+
+-- An invoice is claimed once.
+CREATE TABLE claims (
+    id            INTEGER PRIMARY KEY,
+    patient_id    TEXT NOT NULL REFERENCES patients (id),
+    invoice_id    TEXT NOT NULL UNIQUE REFERENCES invoices (id),
+    code          TEXT NOT NULL REFERENCES billing_codes (code),
+    insurer_cents INTEGER NOT NULL,
+    patient_cents INTEGER NOT NULL,
+    filed_at      TEXT NOT NULL,
+    filed_by      TEXT NOT NULL,
+    token_id      TEXT NOT NULL
 ) STRICT;

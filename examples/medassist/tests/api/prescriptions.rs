@@ -28,7 +28,10 @@ async fn delegated_prescription_records_root_of_chain() {
     assert_eq!(response.body["on_behalf_of"], delegator.sub.to_string());
     assert_eq!(response.body["token_id"], claims.jti.to_string());
     assert_eq!((&response.body["drug"], &response.body["dose_mg"]), (&json!("ramipril"), &json!(5)));
-    assert_eq!(hospital.get(PATH, READ).await.body[0], response.body, "the newest first");
+    let mut written = response.body;
+    let moderate = json!([{"with": "metformin", "severity": "moderate", "effect": "may lower the blood glucose"}]);
+    assert_eq!(written.as_object_mut().unwrap().remove("interactions"), Some(moderate));
+    assert_eq!(hospital.get(PATH, READ).await.body[0], written, "the newest first");
 }
 
 #[tokio::test]
@@ -81,4 +84,44 @@ async fn rejects_invalid_order_without_writing() {
         assert_eq!((response.problem().0, response.detail()), (status, detail));
     }
     assert_eq!(hospital.get(PATH, READ).await.body, before);
+}
+
+#[tokio::test]
+async fn severe_interaction_is_409_and_moderate_one_is_noted() {
+    let hospital = Hospital::new();
+    let (path, notes) = ("/patients/P-4210/prescriptions", "/patients/P-4210/notes");
+    let (write, read) = (["write:prescriptions:P-4210"], ["read:prescriptions:P-4210", "read:notes:P-4210"]);
+    let before = hospital.get(path, &read).await.body;
+    let refused = hospital.post(path, &write, order("ibuprofen", 400, 3, 5).to_string()).await;
+    assert_eq!(refused.problem(), (409, "conflict"));
+    assert_eq!(
+        refused.detail(),
+        "ibuprofen with warfarin, which the patient takes: risk of bleeding (severe interaction)"
+    );
+    assert_eq!(hospital.get(path, &read).await.body, before);
+    assert_eq!(hospital.get(notes, &read).await.body.as_array().unwrap().len(), 1);
+
+    let minor = hospital.post(path, &write, order("paracetamol", 500, 3, 5).to_string()).await;
+    assert_eq!((minor.status.as_u16(), &minor.body["interactions"][0]["severity"]), (201, &json!("minor")));
+    assert_eq!(hospital.get(notes, &read).await.body.as_array().unwrap().len(), 1);
+    let moderate = hospital.post(path, &write, order("amoxicillin", 500, 3, 7).to_string()).await;
+    assert_eq!((moderate.status.as_u16(), &moderate.body["interactions"][0]["severity"]), (201, &json!("moderate")));
+    let note = &hospital.get(notes, &read).await.body[0];
+    let text = "amoxicillin prescribed with warfarin: may raise the INR (moderate interaction).";
+    assert_eq!((&note["text"], &note["author"]), (&json!(text), &moderate.body["prescribed_by"]));
+}
+
+#[tokio::test]
+async fn interactions_are_listed_without_access_to_chart() {
+    let hospital = Hospital::new();
+    let scope = ["read:interactions:P-4210"];
+    let listed = hospital.get("/patients/P-4210/interactions/ibuprofen", &scope).await;
+    let severe = json!([{"with": "warfarin", "severity": "severe", "effect": "risk of bleeding"}]);
+    assert_eq!((listed.status.as_u16(), listed.body), (200, severe));
+    assert_eq!(hospital.get("/patients/P-4210/interactions/metformin", &scope).await.body, json!([]));
+    let unknown = hospital.get("/patients/P-4210/interactions/arsenic", &scope).await;
+    assert_eq!(unknown.problem(), (404, "not_found"));
+    let other = hospital.get("/patients/P-1042/interactions/ibuprofen", &scope).await;
+    assert_eq!(other.problem(), (403, "insufficient_scope"));
+    assert_eq!(hospital.get("/patients/P-4210/prescriptions", &scope).await.status, 403);
 }
