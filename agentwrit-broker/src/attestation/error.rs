@@ -63,6 +63,9 @@ pub(crate) enum AttestationError {
     /// The pod that the token is bound to was deleted.
     #[error("the token's pod was deleted")]
     PodDeleted,
+    /// The broker did not list the pods of its cluster yet.
+    #[error("the pods of the cluster were not listed yet")]
+    PodsNotListed,
     /// The API server does not authenticate the token for the rule's audience.
     #[error("the API server rejects the token")]
     TokenReviewRejected,
@@ -76,7 +79,7 @@ pub(crate) enum AttestationError {
 
 impl AttestationError {
     /// Every reason, in the order of the checks.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::TokenTooLong,
         Self::MalformedToken,
         Self::UnsupportedType,
@@ -98,6 +101,7 @@ impl AttestationError {
         Self::ClaimsMismatch,
         Self::PodDeleted,
         Self::TokenReviewRejected,
+        Self::PodsNotListed,
         Self::TokenReviewUnavailable,
         Self::KeySetUnavailable,
     ];
@@ -125,6 +129,7 @@ impl AttestationError {
             Self::InvalidSubject => "invalid_subject",
             Self::ClaimsMismatch => "claims_mismatch",
             Self::PodDeleted => "pod_deleted",
+            Self::PodsNotListed => "pods_not_listed",
             Self::TokenReviewRejected => "token_review_rejected",
             Self::TokenReviewUnavailable => "token_review_unavailable",
             Self::KeySetUnavailable => "key_set_unavailable",
@@ -133,7 +138,7 @@ impl AttestationError {
 
     /// Returns true if the same token may be accepted later: the response is 503, and nothing is consumed.
     pub(crate) fn is_temporary(self) -> bool {
-        matches!(self, Self::TokenReviewUnavailable | Self::KeySetUnavailable)
+        matches!(self, Self::PodsNotListed | Self::TokenReviewUnavailable | Self::KeySetUnavailable)
     }
 
     /// Returns the reason of the check that came later. With several rules it tells most; one that may pass at the next

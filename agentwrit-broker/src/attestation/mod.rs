@@ -40,7 +40,7 @@ use self::{
     address::SystemLookup,
     fetch::Fetcher,
     key_sets::KeySets,
-    kubernetes::{DeletedPods, KubernetesApi, OwnCluster, Reviewed, is_service_account, pod_of, review},
+    kubernetes::{ClusterPods, KubernetesApi, OwnCluster, PodState, Reviewed, is_service_account, pod_of, review},
     signatures::Signatures,
     spiffe::SpiffeId,
     token::UnverifiedAssertion,
@@ -55,9 +55,9 @@ use crate::{
 pub(crate) struct Attestor {
     signatures: Signatures,
     kubernetes: Option<KubernetesApi>,
-    /// `AA_KUBERNETES_WATCH`
-    watches: bool,
-    deleted_pods: Arc<DeletedPods>,
+    /// Cluster whose pods are watched, with `AA_KUBERNETES_WATCH`.
+    watched: Option<OwnCluster>,
+    pods: Arc<ClusterPods>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -84,11 +84,12 @@ impl Attestor {
     /// the broker without one: rules with `token_review` then permit nothing.
     pub(crate) fn new(settings: &AttestationSettings, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let kubernetes = settings.kubernetes.as_ref().and_then(|settings| KubernetesApi::open(settings).ok());
-        let watches = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
         metrics.attestations().know_reasons(AttestationError::ALL.map(AttestationError::reason));
         let fetcher = Fetcher::new(Arc::new(SystemLookup), settings.private_hosts.clone(), kubernetes.clone());
         let signatures = Signatures::new(KeySets::new(fetcher, Arc::clone(&clock), Arc::clone(&metrics)));
-        Self { signatures, kubernetes, watches, deleted_pods: Arc::default(), clock, metrics }
+        let watches = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
+        let watched = kubernetes.clone().filter(|_| watches).map(|api| OwnCluster::new(api, signatures.clone()));
+        Self { signatures, kubernetes, watched, pods: Arc::default(), clock, metrics }
     }
 
     /// Returns the issuer that an attestation names, to find the rules for it. Proves nothing.
@@ -160,8 +161,8 @@ impl Attestor {
         if rule.unmet_claim(&claims).is_some() {
             return Err(AttestationError::ClaimsMismatch);
         }
-        if pod.as_ref().is_some_and(|pod| self.is_deleted(pod)) {
-            return Err(AttestationError::PodDeleted);
+        if let Some(pod) = &pod {
+            self.check_pod(rule, pod, registered::issued_at(&claims)?).await?;
         }
         if rule.token_review {
             let api = self.kubernetes.as_ref().ok_or(AttestationError::TokenReviewUnavailable)?;
@@ -171,17 +172,36 @@ impl Attestor {
         Ok(Attested { rule: rule.clone(), subject, claims, assertion, expires_at, pod })
     }
 
+    /// Checks that the pod of a token exists, as far as the watch of pods knows.
+    async fn check_pod(
+        &self,
+        rule: &TrustRule,
+        pod: &Pod,
+        issued_at: Option<UnixTime>,
+    ) -> Result<(), AttestationError> {
+        let error = match self.pods.state(&pod.uid, issued_at) {
+            PodState::Present | PodState::New => return Ok(()),
+            PodState::Deleted => return Err(AttestationError::PodDeleted),
+            PodState::Missing => AttestationError::PodDeleted,
+            PodState::Unlisted => AttestationError::PodsNotListed,
+        };
+        // Lists concern the pods of the broker's own cluster.
+        match &self.watched {
+            Some(cluster) if cluster.has(rule).await => Err(error),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Returns whether the watch saw a pod deleted. To be asked again in the transaction of its registration, after which its agent
     /// is found.
     pub(crate) fn is_deleted(&self, pod: &Pod) -> bool {
-        self.deleted_pods.contains(&pod.uid)
+        self.pods.is_deleted(&pod.uid)
     }
 
     /// Returns the watch of pods, if the settings ask for one. Pods that it saw deleted attest nothing.
     pub(crate) fn watch<A: PodAgents>(&self, agents: A) -> Option<PodWatch<A>> {
-        let api = self.kubernetes.clone().filter(|_| self.watches)?;
-        let cluster = OwnCluster::new(api.clone(), self.signatures.clone());
-        Some(PodWatch::new(api, cluster, agents, Arc::clone(&self.deleted_pods), Arc::clone(&self.metrics)))
+        let (cluster, pods) = (self.watched.clone()?, Arc::clone(&self.pods));
+        Some(PodWatch::new(cluster, agents, pods, Arc::clone(&self.clock), Arc::clone(&self.metrics)))
     }
 
     fn count(&self, error: AttestationError) {

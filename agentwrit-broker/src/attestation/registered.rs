@@ -23,7 +23,7 @@ const MAX_NUMBER: f64 = 9_007_199_254_740_991.0;
 /// Checks the times of a token; returns its expiry.
 pub(super) fn check_times(claims: &Map<String, Value>, now: UnixTime) -> Result<UnixTime, AttestationError> {
     let expires_at = time(claims, "exp")?.ok_or(AttestationError::ExpiryMissing)?;
-    let (issued_at, not_before) = (time(claims, "iat")?, time(claims, "nbf")?);
+    let (issued_at, not_before) = (issued_at(claims)?, time(claims, "nbf")?);
     if now >= expires_at {
         return Err(AttestationError::Expired);
     }
@@ -60,6 +60,11 @@ pub(super) fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Opt
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
         Some(_) => Err(AttestationError::MalformedClaims),
     }
+}
+
+/// Returns the time at which the token was issued.
+pub(super) fn issued_at(claims: &Map<String, Value>) -> Result<Option<UnixTime>, AttestationError> {
+    time(claims, "iat")
 }
 
 /// Returns a `NumericDate` (RFC 7519 §2), rounded down to whole seconds.

@@ -17,13 +17,18 @@ use crate::{
 /// Cluster of the broker's service account.
 #[derive(Clone, Debug)]
 pub(in crate::attestation) struct OwnCluster {
-    api: KubernetesApi,
+    pub(super) api: KubernetesApi,
     signatures: Signatures,
 }
 
 impl OwnCluster {
     pub(in crate::attestation) fn new(api: KubernetesApi, signatures: Signatures) -> Self {
         Self { api, signatures }
+    }
+
+    /// Returns whether a rule is of this cluster.
+    pub(in crate::attestation) async fn has(&self, rule: &TrustRule) -> bool {
+        self.rules(std::slice::from_ref(rule)).await.contains(&rule.id)
     }
 
     /// Returns those of some rules that are of this cluster; none while that is not known.
@@ -49,6 +54,6 @@ impl OwnCluster {
 fn not_known(error: &dyn std::fmt::Display) {
     tracing::warn!(
         component = "attestation", %error,
-        "trust rules of this cluster are not known by the token of AA_KUBERNETES_TOKEN_PATH: only pods whose deletion is seen are revoked"
+        "trust rules of this cluster are not known by the token of AA_KUBERNETES_TOKEN_PATH: only pods that are seen deleted count as deleted"
     );
 }

@@ -8,7 +8,7 @@
 
 mod api;
 mod cluster;
-mod deleted_pods;
+mod cluster_pods;
 mod review;
 mod service_account;
 mod watch;
@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 pub(super) use self::{
     cluster::OwnCluster,
-    deleted_pods::DeletedPods,
+    cluster_pods::{ClusterPods, PodState},
     review::{Reviewed, review},
     service_account::{is_service_account, pod_of},
 };

@@ -7,40 +7,40 @@
 //!    agents of this cluster had before the list was requested, since the list is at least as new as its request.
 //! 4. Agents may be of other clusters. A list concerns those whose trust rule is of this cluster ([`OwnCluster`]) and was not
 //!    removed; where that is not known, lists revoke nothing. The uid of a deleted pod is of this cluster only.
-//! 5. A revocation that fails is repeated before the next event is read. Nothing is skipped.
-//! 6. Pods are listed again every 10 minutes: an agent that registered while its pod was being deleted is found then.
-//! 7. All brokers of a database may watch: revoking twice changes nothing.
+//! 5. A tenant decides how large the metadata of its pods is: lists that would be too long are requested in smaller parts.
+//! 6. A revocation that fails is repeated before the next event is read. Nothing is skipped.
+//! 7. Pods are listed again every 10 minutes: an agent that registered while its pod was being deleted is found then.
+//! 8. All brokers of a database may watch: revoking twice changes nothing.
+
+mod messages;
 
 use std::{collections::HashSet, convert::Infallible, fmt, sync::Arc, time::Duration};
 
-use agentwrit_json::{Object, object_from_slice};
-use agentwrit_verify::http_client::{Backoff, random_fraction};
+use agentwrit_verify::{
+    Clock,
+    http_client::{Backoff, random_fraction},
+};
 use reqwest::{Response, Url};
-use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{
-    api::{KubernetesApi, KubernetesError},
-    cluster::OwnCluster,
-    deleted_pods::DeletedPods,
-    service_account::is_uid,
-};
+use self::messages::{Event, Page, malformed};
+use super::{api::KubernetesError, cluster::OwnCluster, cluster_pods::ClusterPods};
 use crate::{
     domain::{TrustRule, TrustRuleId},
     telemetry::metrics::Metrics,
 };
 
-/// Pods in one part of a list.
+/// Pods in one part of a list; fewer if their metadata is larger than usual.
 const PAGE: u32 = 500;
-/// Longest part of a list in bytes: metadata of a pod has up to 256 KiB of annotations, and usually 2 KiB.
+/// Longest part of a list in bytes. Metadata of a pod usually has 2 KiB. Its owner may make that 1.5 MiB, the size of an
+/// object, and JSON writes some characters as six: one pod always fits.
 const MAX_PAGE: usize = 16 * 1024 * 1024;
-/// Longest event in bytes.
-const MAX_EVENT: usize = 1024 * 1024;
+/// Longest event in bytes: it has one pod.
+const MAX_EVENT: usize = MAX_PAGE;
 /// Largest number of pods: more than any cluster runs.
 const MAX_PODS: usize = 1_000_000;
-const MAX_DEPTH: usize = 32;
 /// Time limit for all parts of a list, and for the revocations that follow from it.
-const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Connections in a row that may end without an event, before pods are listed again.
 const INTERRUPTIONS: u32 = 5;
 /// Time after which the server ends a watch.
@@ -70,39 +70,22 @@ pub(crate) trait PodAgents: Send + Sync + 'static {
 /// Watch of the pods of one cluster.
 #[derive(Debug)]
 pub(crate) struct PodWatch<A> {
-    api: KubernetesApi,
     cluster: OwnCluster,
     agents: A,
-    deleted: Arc<DeletedPods>,
+    pods: Arc<ClusterPods>,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-}
-
-/// State of a pod in an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Event {
-    /// Added, modified, or a bookmark.
-    Present {
-        version: String,
-    },
-    Deleted {
-        uid: String,
-        version: String,
-    },
-    /// `410 Gone`, or another error of the watch.
-    Ended {
-        reason: String,
-    },
 }
 
 impl<A: PodAgents> PodWatch<A> {
     pub(in crate::attestation) fn new(
-        api: KubernetesApi,
         cluster: OwnCluster,
         agents: A,
-        deleted: Arc<DeletedPods>,
+        pods: Arc<ClusterPods>,
+        clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { api, cluster, agents, deleted, metrics }
+        Self { cluster, agents, pods, clock, metrics }
     }
 
     /// Watches for as long as it is polled.
@@ -141,11 +124,43 @@ impl<A: PodAgents> PodWatch<A> {
 
     /// Lists all pods, and revokes the agents of pods that are gone. Returns the version of the list.
     async fn list(&self) -> Result<String, KubernetesError> {
-        let known = self.known_pods().await;
+        let (known, requested_at) = (self.known_pods().await, self.clock.now());
+        let (present, version) = self.present_pods().await?;
+        let missing: Vec<(&TrustRuleId, &String)> = known
+            .iter()
+            .flat_map(|(rule, uids)| uids.iter().map(move |uid| (rule, uid)))
+            .filter(|(_, uid)| !present.contains(*uid))
+            .collect();
+        for (_, uid) in &missing {
+            self.pods.delete(uid);
+        }
+        self.pods.listed(present, requested_at);
+        for (rule, uid) in missing {
+            self.revoke(uid, Some(rule)).await;
+        }
+        Ok(version)
+    }
+
+    /// Returns the uids of all pods, and the version of the list.
+    async fn present_pods(&self) -> Result<(HashSet<String>, String), KubernetesError> {
+        let mut limit = PAGE;
+        loop {
+            match self.pages(limit).await {
+                // The list begins anew: all its parts have one limit.
+                Err(error @ KubernetesError::TooLong { .. }) if limit > 1 => {
+                    limit /= 2;
+                    tracing::info!(component = "attestation", %error, limit, "pods are listed in smaller parts");
+                }
+                listed => return listed,
+            }
+        }
+    }
+
+    async fn pages(&self, limit: u32) -> Result<(HashSet<String>, String), KubernetesError> {
         let (mut present, mut next) = (HashSet::new(), None);
-        let version = loop {
-            let url = self.list_url(next.as_deref())?;
-            let mut response = self.api.open_stream(url, ACCEPT_LIST).await?;
+        loop {
+            let url = self.list_url(limit, next.as_deref())?;
+            let mut response = self.cluster.api.open_stream(url, ACCEPT_LIST).await?;
             let page = Page::parse(&super::api::body(&mut response, MAX_PAGE).await?)?;
             present.extend(page.uids);
             if present.len() > MAX_PODS {
@@ -153,17 +168,9 @@ impl<A: PodAgents> PodWatch<A> {
             }
             match page.next {
                 Some(token) => next = Some(token),
-                None => break page.version,
-            }
-        };
-        for (rule, uids) in known {
-            for uid in uids.iter().filter(|uid| !present.contains(*uid)) {
-                if self.revoke(uid, Some(&rule)).await > 0 {
-                    self.deleted.add(uid);
-                }
+                None => return Ok((present, page.version)),
             }
         }
-        Ok(version)
     }
 
     /// Returns the pods of this cluster that have agents, by the rule of these. Read before the list is requested: see rule 3.
@@ -183,7 +190,7 @@ impl<A: PodAgents> PodWatch<A> {
 
     /// Follows events from `version` on, which moves with them, until the server ends the watch or `until`.
     async fn follow(&self, version: &mut String, until: Instant) -> Result<(), KubernetesError> {
-        let mut events = Events::new(self.api.open_stream(self.watch_url(version)?, ACCEPT_EVENTS).await?);
+        let mut events = Events::new(self.cluster.api.open_stream(self.watch_url(version)?, ACCEPT_EVENTS).await?);
         loop {
             let event = match timeout_at(until, events.next()).await {
                 Ok(event) => event?,
@@ -191,9 +198,14 @@ impl<A: PodAgents> PodWatch<A> {
             };
             match event {
                 None => return Ok(()),
-                Some(Event::Present { version: next }) => *version = next,
+                Some(Event::Present { uid, version: next }) => {
+                    if let Some(uid) = uid {
+                        self.pods.add(uid);
+                    }
+                    *version = next;
+                }
                 Some(Event::Deleted { uid, version: next }) => {
-                    self.deleted.add(&uid);
+                    self.pods.delete(&uid);
                     self.revoke(&uid, None).await;
                     *version = next;
                 }
@@ -203,23 +215,17 @@ impl<A: PodAgents> PodWatch<A> {
     }
 
     /// Revokes the agents of a pod, however long it takes.
-    async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> u64 {
+    async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) {
         let mut attempts = 0;
-        loop {
+        let agents = loop {
             match self.agents.revoke(uid, rule).await {
-                Ok(0) => return 0,
-                Ok(agents) => {
-                    self.metrics.attestations().agents_of_pod_revoked(agents);
-                    tracing::info!(
-                        component = "attestation",
-                        pod_uid = uid,
-                        agents,
-                        "agents of a deleted pod were revoked"
-                    );
-                    return agents;
-                }
+                Ok(agents) => break agents,
                 Err(error) => self.wait(&error, &mut attempts).await,
             }
+        };
+        if agents > 0 {
+            self.metrics.attestations().agents_of_pod_revoked(agents);
+            tracing::info!(component = "attestation", pod_uid = uid, agents, "agents of a deleted pod were revoked");
         }
     }
 
@@ -229,9 +235,9 @@ impl<A: PodAgents> PodWatch<A> {
         *attempts = attempts.saturating_add(1);
     }
 
-    fn list_url(&self, next: Option<&str>) -> Result<Url, KubernetesError> {
-        let mut url = self.api.url("api/v1/pods")?;
-        url.query_pairs_mut().append_pair("limit", &PAGE.to_string());
+    fn list_url(&self, limit: u32, next: Option<&str>) -> Result<Url, KubernetesError> {
+        let mut url = self.cluster.api.url("api/v1/pods")?;
+        url.query_pairs_mut().append_pair("limit", &limit.to_string());
         if let Some(next) = next {
             url.query_pairs_mut().append_pair("continue", next);
         }
@@ -239,7 +245,7 @@ impl<A: PodAgents> PodWatch<A> {
     }
 
     fn watch_url(&self, version: &str) -> Result<Url, KubernetesError> {
-        let mut url = self.api.url("api/v1/pods")?;
+        let mut url = self.cluster.api.url("api/v1/pods")?;
         url.query_pairs_mut()
             .append_pair("watch", "true")
             .append_pair("allowWatchBookmarks", "true")
@@ -298,117 +304,6 @@ impl Events {
             }
         }
     }
-}
-
-/// Metadata of a pod.
-#[derive(Deserialize)]
-struct RawPod {
-    metadata: Object<RawMetadata>,
-}
-
-#[derive(Deserialize)]
-struct RawMetadata {
-    #[serde(default)]
-    uid: Option<String>,
-    #[serde(default, rename = "resourceVersion")]
-    version: Option<String>,
-}
-
-impl Event {
-    fn parse(line: &[u8]) -> Result<Self, KubernetesError> {
-        #[derive(Deserialize)]
-        struct RawKind {
-            #[serde(rename = "type")]
-            kind: String,
-        }
-        #[derive(Deserialize)]
-        struct RawEvent {
-            object: Object<RawPod>,
-        }
-        #[derive(Deserialize)]
-        struct RawError {
-            object: Object<RawStatus>,
-        }
-        #[derive(Deserialize)]
-        struct RawStatus {
-            #[serde(default)]
-            code: Option<u16>,
-        }
-        let RawKind { kind } = object_from_slice(line, MAX_DEPTH).map_err(unreadable)?;
-        if kind == "ERROR" {
-            let RawError { object: Object(status) } = object_from_slice(line, MAX_DEPTH).map_err(unreadable)?;
-            let code = status.code.unwrap_or_default();
-            return Ok(Self::Ended { reason: format!("the watch ended with status {code}") });
-        }
-        let RawEvent { object: Object(RawPod { metadata: Object(metadata) }) } =
-            object_from_slice(line, MAX_DEPTH).map_err(unreadable)?;
-        let version = metadata.version.filter(|version| is_version(version));
-        let version = version.ok_or_else(|| malformed("an event without version"))?;
-        match &*kind {
-            "ADDED" | "MODIFIED" | "BOOKMARK" => Ok(Self::Present { version }),
-            "DELETED" => {
-                let uid = metadata.uid.filter(|uid| is_uid(uid));
-                let uid = uid.ok_or_else(|| malformed("a deleted pod without uid"))?;
-                Ok(Self::Deleted { uid, version })
-            }
-            _ => Err(malformed("an event of an unknown type")),
-        }
-    }
-}
-
-/// Part of a list.
-struct Page {
-    uids: Vec<String>,
-    version: String,
-    /// Continues the list.
-    next: Option<String>,
-}
-
-impl Page {
-    fn parse(body: &[u8]) -> Result<Self, KubernetesError> {
-        #[derive(Deserialize)]
-        struct RawPage {
-            kind: String,
-            metadata: Object<RawListMetadata>,
-            /// Null if there are none.
-            items: Option<Vec<Object<RawPod>>>,
-        }
-        #[derive(Deserialize)]
-        struct RawListMetadata {
-            #[serde(rename = "resourceVersion")]
-            version: String,
-            #[serde(default, rename = "continue")]
-            next: Option<String>,
-        }
-        let RawPage { kind, metadata: Object(metadata), items } =
-            object_from_slice(body, MAX_DEPTH).map_err(unreadable)?;
-        if !kind.ends_with("List") {
-            return Err(malformed("not a list"));
-        }
-        let version = Some(metadata.version).filter(|version| is_version(version));
-        let uid = |Object(RawPod { metadata: Object(metadata) }): Object<RawPod>| {
-            metadata.uid.filter(|uid| is_uid(uid)).ok_or_else(|| malformed("a pod without uid"))
-        };
-        Ok(Self {
-            uids: items.into_iter().flatten().map(uid).collect::<Result<_, _>>()?,
-            version: version.ok_or_else(|| malformed("a list without version"))?,
-            next: metadata.next.filter(|next| !next.is_empty()),
-        })
-    }
-}
-
-/// Returns whether a text is a `resourceVersion`, which is opaque and short.
-fn is_version(text: &str) -> bool {
-    matches!(text.len(), 1..=64) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-fn malformed(reason: &str) -> KubernetesError {
-    KubernetesError::Malformed { reason: reason.to_owned() }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "passed to `map_err`")]
-fn unreadable(error: agentwrit_json::JsonError) -> KubernetesError {
-    KubernetesError::Malformed { reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use agentwrit_protocol::{Attestation, AttestationKind, ClaimMatch, ClaimValue, J
 use agentwrit_verify::AppId;
 use identity_provider::{Algorithm, ApiServer, SigningKey as IssuerKey};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::{
@@ -18,6 +21,24 @@ use crate::{
 const ISSUER: &str = "https://kubernetes.example";
 const ACCOUNT: &str = "system:serviceaccount:prod:agent";
 const AUDIENCE: &str = "https://broker.example";
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A token of a pod.
+fn token(key: &IssuerKey, uid: &str, jti: &str, issued_at: u64) -> String {
+    let own = json!({ "namespace": "prod", "pod": { "name": format!("agent-{uid}"), "uid": uid } });
+    key.token(&json!({
+        "iss": ISSUER, "sub": ACCOUNT, "aud": [AUDIENCE], "jti": jti, "iat": issued_at, "exp": issued_at + 600,
+        "kubernetes.io": own,
+    }))
+}
+
+/// The reason why an attestation was rejected.
+fn reason(outcome: Result<(AgentId, Issued), Error>) -> &'static str {
+    match outcome.unwrap_err() {
+        Error::AttestationFailed(failure) | Error::AttestationUnavailable(failure) => failure.reason,
+        error => panic!("{error:?}"),
+    }
+}
 
 /// A rule for [`ACCOUNT`] with one key.
 fn rule(name: &str, app_id: AppId, key: &IssuerKey) -> TrustRuleRequest {
@@ -69,18 +90,41 @@ impl Cluster {
         self.register_with(&self.key, uid, jti).await
     }
 
-    async fn register_with(&self, key: &IssuerKey, uid: &str, jti: &str) -> Result<(AgentId, Issued), Error> {
+    /// Starts the watch; returns when it has listed the pods.
+    async fn watch(&self) -> JoinHandle<()> {
         let services = &self.test.services;
-        let now = services.ledger.now().seconds();
-        let own = json!({ "namespace": "prod", "pod": { "name": format!("agent-{uid}"), "uid": uid } });
-        let claims = json!({
-            "iss": ISSUER, "sub": ACCOUNT, "aud": [AUDIENCE], "jti": jti, "iat": now, "exp": now + 600, "kubernetes.io": own,
-        });
+        let watch = tokio::spawn(services.attestor.watch(services.pods.clone()).unwrap().run());
+        let listed = async {
+            while self.server.lists_and_watches().1 == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(TIMEOUT, listed).await.unwrap();
+        watch
+    }
+
+    /// Returns when none of these tokens is accepted.
+    async fn revoked(&self, tokens: &[&Issued]) {
+        let revoked = async {
+            while tokens.iter().any(|token| self.is_accepted(&token.access_token)) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(TIMEOUT, revoked).await.unwrap();
+    }
+
+    async fn register_with(&self, key: &IssuerKey, uid: &str, jti: &str) -> Result<(AgentId, Issued), Error> {
+        let now = self.test.services.ledger.now().seconds();
+        self.register_token(token(key, uid, jti, now)).await
+    }
+
+    async fn register_token(&self, token: String) -> Result<(AgentId, Issued), Error> {
+        let services = &self.test.services;
         let nonce = services.challenges.issue();
         let agent_key = SigningKey::from_bytes(&services.issuer.random());
         let request = RegistrationRequest {
             launch_token: None,
-            attestation: Some(Attestation { kind: AttestationKind::Kubernetes, token: key.token(&claims).into() }),
+            attestation: Some(Attestation { kind: AttestationKind::Kubernetes, token: token.into() }),
             nonce: Presented::WellFormed(Hex(nonce)),
             public_key: Presented::WellFormed(Base64(agent_key.verifying_key().to_bytes())),
             signature: Presented::WellFormed(Base64(agent_key.sign(&nonce).to_bytes())),
@@ -103,21 +147,12 @@ async fn deleted_pod_ends_tokens_of_its_agents_and_attests_no_more() {
     for uid in ["uid-1", "uid-2"] {
         cluster.server.add_pod(uid);
     }
+    let watch = cluster.watch().await;
     let (id, first) = cluster.register("uid-1", "1").await.unwrap();
     let (_, second) = cluster.register("uid-1", "2").await.unwrap();
     let (_, other) = cluster.register("uid-2", "3").await.unwrap();
-    let services = &cluster.test.services;
-    let watch = tokio::spawn(services.attestor.watch(services.pods.clone()).unwrap().run());
-    let revoked = async {
-        while cluster.server.lists_and_watches().1 == 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-        cluster.server.delete_pod("uid-1");
-        while cluster.is_accepted(&first.access_token) || cluster.is_accepted(&second.access_token) {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), revoked).await.unwrap();
+    cluster.server.delete_pod("uid-1");
+    cluster.revoked(&[&first, &second]).await;
     assert!(cluster.is_accepted(&other.access_token), "an agent of another pod");
 
     let trail = cluster.test.trail().await;
@@ -128,8 +163,7 @@ async fn deleted_pod_ends_tokens_of_its_agents_and_attests_no_more() {
     assert!(events.iter().any(|event| event.resource.as_deref() == Some(id.as_str())), "{events:?}");
 
     // The pod's service account still has tokens that are valid by themselves.
-    let Err(Error::AttestationFailed(failure)) = cluster.register("uid-1", "4").await else { panic!("accepted") };
-    assert_eq!(failure.reason, "pod_deleted");
+    assert_eq!(reason(cluster.register("uid-1", "4").await), "pod_deleted");
     cluster.register("uid-2", "5").await.unwrap();
     cluster.server.end_watches(false);
     watch.abort();
@@ -138,6 +172,7 @@ async fn deleted_pod_ends_tokens_of_its_agents_and_attests_no_more() {
 #[tokio::test]
 async fn second_broker_revokes_nothing_again() {
     let cluster = Cluster::new().await;
+    cluster.watch().await.abort();
     cluster.register("uid-1", "1").await.unwrap();
     let pods = &cluster.test.services.pods;
     let known = pods.pods().await.unwrap();
@@ -157,17 +192,38 @@ async fn list_leaves_agents_of_other_cluster_with_same_issuer() {
     let (services, other_key) = (&cluster.test.services, IssuerKey::generate(Algorithm::Es256, "1"));
     let app = cluster.app.clone();
     services.trust_rules.add(Subject::Admin, None, rule("other", app, &other_key), CLIENT).await.unwrap();
+    cluster.server.add_pod("uid-gone");
+    let watch = cluster.watch().await;
     let (_, of_other) = cluster.register_with(&other_key, "uid-of-other-cluster", "1").await.unwrap();
     let (_, gone) = cluster.register("uid-gone", "2").await.unwrap();
-    let watch = tokio::spawn(services.attestor.watch(services.pods.clone()).unwrap().run());
-    let listed = async {
-        while cluster.server.lists_and_watches().1 == 0 || cluster.is_accepted(&gone.access_token) {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), listed).await.unwrap();
+    cluster.server.delete_pod_unseen("uid-gone");
+    cluster.server.expire();
+    cluster.revoked(&[&gone]).await;
     assert!(cluster.is_accepted(&of_other.access_token));
     cluster.register_with(&other_key, "uid-of-other-cluster", "3").await.unwrap();
+    cluster.server.end_watches(false);
+    watch.abort();
+}
+
+#[tokio::test]
+async fn token_of_pod_deleted_before_start_registers_no_agent() {
+    let cluster = Cluster::new().await;
+    // The tokens were issued before the broker started; only one of the pods exists still.
+    let issued_at = cluster.test.services.ledger.now().seconds();
+    let register = async |uid: &str, jti: &str| {
+        let token = token(&cluster.key, uid, jti, issued_at);
+        cluster.register_token(token).await
+    };
+    cluster.server.add_pod("uid-1");
+    cluster.test.clock.advance(Duration::from_secs(10));
+    // Nothing is known before the first list.
+    let refused = register("uid-1", "1").await;
+    assert!(matches!(refused, Err(Error::AttestationUnavailable(_))), "{refused:?}");
+    let watch = cluster.watch().await;
+    register("uid-1", "1").await.unwrap();
+    assert_eq!(reason(register("uid-2", "2").await), "pod_deleted");
+    // A pod that is newer than the list.
+    cluster.register("uid-3", "3").await.unwrap();
     cluster.server.end_watches(false);
     watch.abort();
 }

@@ -5,13 +5,17 @@ use std::{
 
 use agentwrit_protocol::AttestationKind;
 use agentwrit_verify::{UnixTime, testing::ManualClock};
-use identity_provider::{Algorithm, ApiServer, IdentityProvider, Serves, SigningKey};
+use identity_provider::{Algorithm, ApiServer, Body, HttpServer, IdentityProvider, Reply, Serves, SigningKey};
 use serde_json::json;
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::*;
 use crate::{
-    attestation::{AttestationSettings, Attestor, kubernetes::KubernetesSettings, tests as attestation},
+    attestation::{
+        AttestationSettings, Attestor,
+        kubernetes::{KubernetesSettings, PodState},
+        tests as attestation,
+    },
     domain::RuleKeys,
 };
 
@@ -29,6 +33,8 @@ struct Agents {
 #[derive(Default)]
 struct State {
     rules: BTreeMap<String, TrustRule>,
+    /// Uids in calls of `revoke`.
+    looked_at: Vec<String>,
     revoked: Vec<String>,
     /// Number of revocations that fail before one succeeds.
     failures: usize,
@@ -72,6 +78,7 @@ impl PodAgents for Agents {
     async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> Result<u64, Self::Error> {
         let mut outcome = Ok(0);
         self.with(|state| {
+            state.looked_at.push(uid.to_owned());
             if state.failures > 0 {
                 state.failures -= 1;
                 outcome = Err("the store is away");
@@ -91,6 +98,11 @@ fn own_key() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::generate(Algorithm::EdDsa, "k"))
 }
 
+/// The broker's own token.
+fn own_token() -> String {
+    own_key().token(&json!({ "iss": ISSUER }))
+}
+
 /// Rule for tokens of an issuer that a key signed.
 fn rule_with(name: &str, issuer: &str, keys: RuleKeys) -> TrustRule {
     attestation::rule_named(name, AttestationKind::Kubernetes, issuer, keys, &[])
@@ -104,7 +116,7 @@ fn own_rule() -> TrustRule {
 struct Cluster {
     server: ApiServer,
     agents: Agents,
-    deleted: Arc<DeletedPods>,
+    pods: Arc<ClusterPods>,
     metrics: Arc<Metrics>,
     attestor: Attestor,
     clock: ManualClock,
@@ -115,20 +127,24 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::at(None)
+    }
+
+    /// A cluster with another API server than the fake one.
+    fn at(url: Option<&str>) -> Self {
         let files = tempfile::tempdir().unwrap();
         let token_path = files.path().join("token");
-        let token = own_key().token(&json!({ "iss": ISSUER }));
-        std::fs::write(&token_path, format!("{token}\n")).unwrap();
-        let server = ApiServer::start(&token);
-        let api_url = crate::attestation::api_server_url(&server.url()).unwrap();
+        std::fs::write(&token_path, format!("{}\n", own_token())).unwrap();
+        let server = ApiServer::start(&own_token());
+        let api_url = crate::attestation::api_server_url(url.unwrap_or(&server.url())).unwrap();
         let ca_path = files.path().join("ca.crt");
         let settings = KubernetesSettings { api_url, token_path: token_path.clone(), ca_path, watch: true };
         let (agents, metrics) = (Agents::default(), Arc::new(Metrics::new()));
         let (clock, settings) = (ManualClock::new(UnixTime::from_seconds(1_795_248_000)), Some(settings));
         let settings = AttestationSettings { kubernetes: settings, ..AttestationSettings::default() };
         let attestor = Attestor::new(&settings, Arc::new(clock.clone()), Arc::clone(&metrics));
-        let deleted = Arc::clone(&attestor.deleted_pods);
-        Self { server, agents, deleted, metrics, attestor, clock, _files: files, token_path, watch: None }
+        let pods = Arc::clone(&attestor.pods);
+        Self { server, agents, pods, metrics, attestor, clock, _files: files, token_path, watch: None }
     }
 
     fn watch(&mut self) {
@@ -173,7 +189,7 @@ async fn revokes_agents_of_deleted_pod_and_rejects_its_tokens() {
     cluster.server.add_pod("d");
     cluster.server.delete_pod("b");
     cluster.agents.revoked(&["b"]).await;
-    assert!(cluster.deleted.contains("b") && !cluster.deleted.contains("a"));
+    assert!(cluster.pods.is_deleted("b") && !cluster.pods.is_deleted("a"));
     let metrics = cluster.metrics.encode();
     assert!(metrics.contains("agentwrit_pod_watch 1"), "{metrics}");
     // A pod without agents, and one whose agents registered by a rule of another issuer of the cluster.
@@ -218,7 +234,8 @@ async fn list_revokes_agents_of_missing_pods_of_this_cluster_only() {
     cluster.watch();
     cluster.agents.revoked(&["gone"]).await;
     cluster.reached(2, 1).await;
-    assert!(cluster.deleted.contains("gone") && !cluster.deleted.contains("x"));
+    assert!(cluster.pods.is_deleted("gone") && !cluster.pods.is_deleted("x"));
+    assert_eq!(cluster.agents.state.lock().unwrap().looked_at, ["gone"], "no transaction for pods of other clusters");
     assert_eq!(cluster.agents.left(), ["a", "x", "y", "z"]);
 }
 
@@ -249,6 +266,58 @@ async fn list_revokes_by_key_set_at_url_once_it_is_reachable() {
     cluster.clock.advance(Duration::from_secs(60));
     cluster.server.expire();
     cluster.agents.revoked(&["gone"]).await;
+}
+
+#[tokio::test]
+async fn lists_in_smaller_parts_when_metadata_of_pods_is_large() {
+    const PODS: usize = 11;
+    // The annotations of one tenant: `<` is six bytes of JSON.
+    let annotation = "\\u003c".repeat(256 * 1024);
+    let server = HttpServer::start(move |request| {
+        let number = |name: &str| {
+            request.target.split(['?', '&']).find_map(|part| part.strip_prefix(name)?.parse::<usize>().ok())
+        };
+        let (limit, from) = (number("limit=").unwrap(), number("continue=").unwrap_or(0));
+        let to = PODS.min(from + limit);
+        let items: Vec<String> = (from..to)
+            .map(|uid| format!(r#"{{"metadata":{{"uid":"{uid}","annotations":{{"a":"{annotation}"}}}}}}"#))
+            .collect();
+        let next = if to < PODS { to.to_string() } else { String::new() };
+        let body = format!(
+            r#"{{"kind":"List","metadata":{{"resourceVersion":"9","continue":"{next}"}},"items":[{}]}}"#,
+            items.join(",")
+        );
+        Reply { status: 200, headers: Vec::new(), body: Body::Full(body.into_bytes()) }
+    });
+    let cluster = Cluster::at(Some(&server.url()));
+    let watch = cluster.attestor.watch(cluster.agents.clone()).unwrap();
+    assert_eq!(watch.list().await, Ok("9".to_owned()));
+    for uid in 0..PODS {
+        assert_eq!(cluster.pods.state(&uid.to_string(), None), PodState::Present);
+    }
+    let limits: Vec<String> = server.requests().into_iter().map(|request| request.target).collect();
+    assert!(limits.contains(&"/api/v1/pods?limit=7&continue=7".to_owned()), "{limits:?}");
+}
+
+#[tokio::test]
+async fn pods_of_list_and_of_events_are_present_and_others_missing() {
+    let mut cluster = Cluster::new();
+    cluster.server.add_pod("a");
+    assert_eq!(cluster.pods.state("a", None), PodState::Unlisted);
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    cluster.agents.register("b", own_rule());
+    cluster.server.add_pod("b");
+    cluster.server.add_pod("c");
+    cluster.server.delete_pod("b");
+    cluster.agents.revoked(&["b"]).await;
+    let states = ["a", "b", "c", "d"].map(|uid| cluster.pods.state(uid, None));
+    assert_eq!(states, [PodState::Present, PodState::Deleted, PodState::Present, PodState::Missing]);
+    // The next list lacks a pod whose deletion was not seen, and which has no agent.
+    cluster.server.delete_pod_unseen("a");
+    cluster.server.expire();
+    cluster.reached(2, 2).await;
+    assert!(cluster.pods.is_deleted("a"));
 }
 
 #[tokio::test]
@@ -336,16 +405,17 @@ fn parses_events() {
     let event = |kind: &str, metadata: serde_json::Value| {
         Event::parse(json!({ "type": kind, "object": { "metadata": metadata } }).to_string().as_bytes())
     };
-    let present = Event::Present { version: "7".into() };
+    let present = |uid: Option<&str>| Event::Present { uid: uid.map(str::to_owned), version: "7".into() };
     assert_eq!(
         event("ADDED", json!({ "uid": "a", "resourceVersion": "7", "labels": { "x": "y" } })),
-        Ok(present.clone())
+        Ok(present(Some("a")))
     );
-    assert_eq!(event("BOOKMARK", json!({ "resourceVersion": "7" })), Ok(present));
+    assert_eq!(event("BOOKMARK", json!({ "resourceVersion": "7" })), Ok(present(None)));
     let deleted = Event::Deleted { uid: "a".into(), version: "8".into() };
     assert_eq!(event("DELETED", json!({ "uid": "a", "resourceVersion": "8" })), Ok(deleted));
     for (kind, metadata) in [
         ("DELETED", json!({ "resourceVersion": "8" })),
+        ("ADDED", json!({ "resourceVersion": "8" })),
         ("DELETED", json!({ "uid": "", "resourceVersion": "8" })),
         ("DELETED", json!({ "uid": "a\u{2028}", "resourceVersion": "8" })),
         ("ADDED", json!({ "uid": "a" })),
