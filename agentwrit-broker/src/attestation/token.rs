@@ -7,6 +7,8 @@
 //! 4. Before its signature is verified, only the issuer and subject of a token are read, to find rules for them. The claims
 //!    are kept as JSON values once it is: that takes many times the length of the text.
 
+use std::fmt;
+
 use agentwrit_json::{IsPresent, non_null, object_from_slice};
 use agentwrit_protocol::{AttestationKind, limits::MAX_ASSERTION};
 use data_encoding::BASE64URL_NOPAD;
@@ -22,7 +24,6 @@ const MAX_DEPTH: usize = 16;
 const MAX_NAME: usize = 2048;
 
 /// Token whose signature is not verified.
-#[derive(Debug)]
 pub(super) struct UnverifiedAssertion<'t> {
     /// Header and claims as they are signed: `<header>.<claims>`.
     signed: &'t str,
@@ -85,9 +86,11 @@ impl<'t> UnverifiedAssertion<'t> {
         object_from_slice(&self.claims, MAX_DEPTH).map_err(|_| AttestationError::MalformedToken)
     }
 
-    /// Digest under which the assertion counts once: of issuer and `jti`, or of what is signed. The signature is left out:
-    /// every ECDSA signature has a second encoding that anyone can compute.
+    /// Digest under which the assertion counts once: of its issuer and `jti`, or of what is signed. The signature is left out:
+    /// every ECDSA signature has a second encoding that anyone can compute. `issuer` is that of the rule, for a JWT-SVID
+    /// without `iss`; one with it may be presented as of kind `oidc` too, and counts once for both.
     pub(super) fn digest(&self, issuer: &str, jti: Option<&str>) -> Digest {
+        let issuer = self.issuer.as_deref().unwrap_or(issuer);
         let (domain, name) = match jti {
             Some(jti) => ("agentwrit-assertion-jti-v1", jti),
             None => ("agentwrit-assertion-token-v1", self.signed),
@@ -111,6 +114,13 @@ impl Header {
         }
         let algorithm = Algorithm::parse(&alg).ok_or(AttestationError::UnsupportedAlgorithm)?;
         Ok(Self { algorithm, kid })
+    }
+}
+
+/// Without the token: it registers an agent.
+impl fmt::Debug for UnverifiedAssertion<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedAssertion").field("header", &self.header).finish_non_exhaustive()
     }
 }
 
@@ -269,8 +279,17 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_no_part_of_token() {
+        let token = token(HEADER, CLAIMS);
+        let text = format!("{:?}", UnverifiedAssertion::parse(&token).unwrap());
+        for part in token.split('.').chain(["115, 105, 103"]) {
+            assert!(!text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
     fn digest_depends_on_issuer_and_id_and_never_on_signature() {
-        let (one, other) = (token(HEADER, CLAIMS), token(HEADER, CLAIMS).replace(".c2ln", ".Z2lz"));
+        let (one, other) = (token(HEADER, "{}"), token(HEADER, "{}").replace(".c2ln", ".Z2lz"));
         let (one, other) = (UnverifiedAssertion::parse(&one).unwrap(), UnverifiedAssertion::parse(&other).unwrap());
         assert_eq!(one.digest("i", None), other.digest("i", None));
         assert_eq!(one.digest("i", Some("1")), other.digest("i", Some("1")));
@@ -278,5 +297,9 @@ mod tests {
         assert_ne!(one.digest("i", Some("1")), one.digest("j", Some("1")));
         assert_ne!(one.digest("i", None), one.digest("i", Some(one.signed())));
         assert_ne!(one.digest("a\nb", Some("c")), one.digest("a", Some("b\nc")));
+        // The token's own issuer counts, by whichever rule it is judged.
+        let named = token(HEADER, r#"{"iss":"i"}"#);
+        let named = UnverifiedAssertion::parse(&named).unwrap();
+        assert_eq!(named.digest("j", Some("1")), one.digest("i", Some("1")));
     }
 }

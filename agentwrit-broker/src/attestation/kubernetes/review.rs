@@ -3,6 +3,8 @@
 //! The server must authenticate the token, confirm the audience (one that ignores audiences returns none), and name the same
 //! service account as the token does, and its pod.
 
+use std::fmt;
+
 use agentwrit_json::{Object, non_null, object_from_slice};
 use serde::Deserialize;
 use serde_json::json;
@@ -16,12 +18,19 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_DEPTH: usize = 16;
 
 /// Claims of a token that the API server must confirm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(in crate::attestation) struct Reviewed<'t> {
     pub(in crate::attestation) token: &'t str,
     pub(in crate::attestation) audience: &'t str,
     pub(in crate::attestation) subject: &'t str,
     pub(in crate::attestation) pod: Option<&'t Pod>,
+}
+
+/// Without the token: it registers an agent.
+impl fmt::Debug for Reviewed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reviewed").field("subject", &self.subject).field("pod", &self.pod).finish_non_exhaustive()
+    }
 }
 
 /// Has the API server judge a token.
@@ -151,6 +160,12 @@ mod tests {
             json!({ "username": SUBJECT, "extra": { "authentication.kubernetes.io/pod-uid": ["uid-2"] } });
         assert_eq!(status("user", of_other_pod), Ok(false));
         assert_eq!(review(|review| drop(review["status"].as_object_mut().unwrap().remove("authenticated"))), Ok(false));
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        let reviewed = Reviewed { token: "secret", audience: "https://broker.example", subject: SUBJECT, pod: None };
+        assert!(!format!("{reviewed:?}").contains("secret"));
     }
 
     #[test]

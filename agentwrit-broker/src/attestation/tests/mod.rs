@@ -263,6 +263,17 @@ async fn spiffe_token_needs_subject_audience_and_key_of_trust_domain() {
     }
     let without_audience = json!({ "sub": id, "exp": NOW + 300 });
     assert_eq!(verify(without_audience, &spiffe).await.unwrap_err(), AttestationError::AudienceMismatch);
+    // With `iss` it may be presented as a token of that issuer too, and is one assertion.
+    let oidc = rule(AttestationKind::Oidc, "https://id.example", own_set(&[signer.jwk()]), &[("sub", equals(id))]);
+    for jti in [json!("1"), json!(null)] {
+        let claims = json!({ "iss": "https://id.example", "sub": id, "jti": jti, "aud": AUDIENCE, "exp": NOW + 300 });
+        let mut claims = claims.as_object().unwrap().clone();
+        claims.retain(|_, claim| !claim.is_null());
+        let token = signer.token(&Value::Object(claims));
+        let as_svid = test.verify_by(std::slice::from_ref(&spiffe), AttestationKind::Spiffe, &token).await.unwrap();
+        let as_oidc = test.verify_by(std::slice::from_ref(&oidc), AttestationKind::Oidc, &token).await.unwrap();
+        assert_eq!(as_svid.assertion, as_oidc.assertion);
+    }
     // A key without `use`, as an OpenID provider publishes it, signs no JWT-SVIDs.
     let unmarked = TrustRule { keys: own_set(&[signer.jwk()]), ..spiffe };
     assert_eq!(verify(claims(id), &unmarked).await.unwrap_err(), AttestationError::UnknownKey);
