@@ -2,12 +2,16 @@
 //!
 //! 1. A set is used for 5 minutes, then fetched again before the next token is judged. While the provider is away, the last
 //!    set stays in force for an hour after it was fetched; then tokens are rejected as temporarily not verifiable.
+//!    Tokens whose `kid` it has do not wait while it is younger than 5 minutes, or the last fetch failed: fetches go on in the
+//!    background. So a provider that hangs delays the tokens of 5 seconds, not those of its whole absence.
 //! 2. A token whose `kid` is not in the set causes a fetch, at most every 30 s for each URL: tokens are written by
 //!    unauthenticated clients. Unknown ids are not kept.
 //! 3. Failed fetches are repeated after 1 s at the earliest, then after doubling delays up to a minute.
 //! 4. One fetch of a URL at a time, which all requests share. It runs to its end when the request that began it hangs up:
 //!    clients that hang up cannot cause further fetches.
-//! 5. Only URLs of trust rules get here, and at most [`MAX_SETS`] of them are kept.
+//! 5. Clients that wait for a fetch keep their connections: at most [`MAX_WAITING`] of them wait for one URL, and
+//!    [`MAX_WAITING_IN_ALL`] for all. More are rejected as temporarily not verifiable.
+//! 6. Only URLs of trust rules get here, and at most [`MAX_SETS`] of them are kept.
 
 use std::{
     sync::Arc,
@@ -22,6 +26,7 @@ use moka::{
     future::Cache,
     ops::compute::{CompResult, Op},
 };
+use tokio::sync::Semaphore;
 
 use super::{
     address::KeySetUrl,
@@ -32,6 +37,10 @@ use crate::telemetry::metrics::Metrics;
 
 /// Largest number of URLs whose sets are kept.
 const MAX_SETS: u64 = 1024;
+/// Largest number of requests that wait for the set of one URL.
+const MAX_WAITING: usize = 64;
+/// Largest number of requests that wait for any set.
+const MAX_WAITING_IN_ALL: usize = 128;
 /// Time for which a set is used.
 const TIME_TO_LIVE: Duration = Duration::from_secs(300);
 /// Time for which a set stays in force while the provider is away.
@@ -45,6 +54,8 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(
 #[derive(Clone, Debug)]
 pub(super) struct KeySets {
     cache: Cache<KeySetUrl, Arc<Entry>>,
+    places: Cache<KeySetUrl, Arc<Places>>,
+    waiting: Arc<Semaphore>,
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -63,30 +74,70 @@ struct Entry {
     retry_after: Duration,
 }
 
+/// Places of the requests for one URL.
+#[derive(Debug)]
+struct Places {
+    waiting: Semaphore,
+    /// For a fetch that no request waits for.
+    background: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { waiting: Semaphore::new(MAX_WAITING), background: Arc::new(Semaphore::new(1)) }
+    }
+}
+
 /// There is no set in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unavailable;
 
 impl KeySets {
     pub(super) fn new(fetcher: Fetcher, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { cache: Cache::new(MAX_SETS), fetcher, clock, metrics }
+        let (cache, places) = (Cache::new(MAX_SETS), Cache::new(MAX_SETS));
+        Self { cache, places, waiting: Arc::new(Semaphore::new(MAX_WAITING_IN_ALL)), fetcher, clock, metrics }
     }
 
     /// Returns the set in force for a token with this `kid`.
     pub(super) async fn get(&self, url: &KeySetUrl, kid: Option<&str>) -> Result<Arc<JwkSet>, Unavailable> {
         // No set has a longer one.
         let kid = kid.filter(|kid| kid.len() <= MAX_KEY_ID);
-        let entry = match self.cache.get(url).await {
-            Some(entry) if !entry.is_due(kid, self.clock.monotonic()) => entry,
-            Some(_) | None => self.refreshed(url, kid).await.ok_or(Unavailable)?,
-        };
+        let (entry, now) = (self.cache.get(url).await, self.clock.monotonic());
+        let Some(entry) = entry else { return self.wait(url, kid).await };
+        if !entry.is_due(kid, now) {
+            return entry.in_force(now).ok_or(Unavailable);
+        }
+        let Some(set) = entry.at_once(kid, now) else { return self.wait(url, kid).await };
+        if let Ok(place) = self.places(url).await.background.clone().try_acquire_owned() {
+            let refresh = self.refresh(url, kid);
+            tokio::spawn(async move {
+                refresh.await;
+                drop(place);
+            });
+        }
+        Ok(set)
+    }
+
+    /// Waits for a fetch, if there is a place to wait.
+    async fn wait(&self, url: &KeySetUrl, kid: Option<&str>) -> Result<Arc<JwkSet>, Unavailable> {
+        let places = self.places(url).await;
+        let _places = (
+            places.waiting.try_acquire().map_err(|_| Unavailable)?,
+            self.waiting.try_acquire().map_err(|_| Unavailable)?,
+        );
+        // In a task of its own, which ends when the fetch does: see rule 4.
+        let entry = tokio::spawn(self.refresh(url, kid)).await.ok().flatten().ok_or(Unavailable)?;
         entry.in_force(self.clock.monotonic()).ok_or(Unavailable)
     }
 
+    async fn places(&self, url: &KeySetUrl) -> Arc<Places> {
+        self.places.get_with_by_ref(url, async { Arc::new(Places::new()) }).await
+    }
+
     /// Fetches the set, unless another request has just done so.
-    async fn refreshed(&self, url: &KeySetUrl, kid: Option<&str>) -> Option<Arc<Entry>> {
+    fn refresh(&self, url: &KeySetUrl, kid: Option<&str>) -> impl Future<Output = Option<Arc<Entry>>> + Send + use<> {
         let (sets, url, kid) = (self.clone(), url.clone(), kid.map(str::to_owned));
-        let refresh = async move {
+        async move {
             let compute = |entry: Option<moka::Entry<KeySetUrl, Arc<Entry>>>| {
                 let (sets, url) = (&sets, &url);
                 let last = entry.map(moka::Entry::into_value);
@@ -99,9 +150,7 @@ impl KeySets {
                 }
                 CompResult::StillNone(_) | CompResult::Removed(_) => None,
             }
-        };
-        // In a task of its own, which ends when the fetch does: see rule 4.
-        tokio::spawn(refresh).await.ok().flatten()
+        }
     }
 
     async fn fetch(&self, url: &KeySetUrl, last: Option<&Entry>) -> Entry {
@@ -139,7 +188,7 @@ impl KeySets {
 }
 
 impl Entry {
-    /// Returns whether the set has to be fetched before a token with this `kid` is judged.
+    /// Returns whether the set is to be fetched again for a token with this `kid`.
     fn is_due(&self, kid: Option<&str>, now: Instant) -> bool {
         let since_attempt = now.saturating_duration_since(self.attempted);
         if self.failures > 0 {
@@ -149,6 +198,14 @@ impl Entry {
         let is_old = now.saturating_duration_since(*fetched) >= TIME_TO_LIVE;
         let is_unknown = kid.is_some_and(|kid| !set.names(kid));
         is_old || (is_unknown && since_attempt >= UNKNOWN_KEY_INTERVAL)
+    }
+
+    /// Returns the set if a token with this `kid` need not wait for the next fetch: see rule 1.
+    fn at_once(&self, kid: Option<&str>, now: Instant) -> Option<Arc<JwkSet>> {
+        let (set, fetched) = self.set.as_ref()?;
+        let is_fresh = now.saturating_duration_since(*fetched) < TIME_TO_LIVE;
+        let is_named = kid.is_none_or(|kid| set.names(kid));
+        if is_named && (is_fresh || self.failures > 0) { self.in_force(now) } else { None }
     }
 
     /// Returns the set, unless it is too old.

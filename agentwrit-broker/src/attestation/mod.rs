@@ -6,7 +6,7 @@
 //!    ([`registered`]), subject, the rule's claims, and for Kubernetes the pod and the API server. Claims are not read as JSON
 //!    values before the signature is verified.
 //! 3. Several rules are tried in the order given; the first that permits the token is taken. If none does, the reason is that
-//!    of the rule that came furthest.
+//!    of the rule that came furthest. Rules whose keys need more than [`GRACE`] to be fetched are tried after the others.
 //! 4. Whether an assertion was used before is decided in the transaction that registers the agent, by [`Attested::assertion`].
 //! 5. The reason goes to log, metrics and audit trail. The client receives one text for all of them: see
 //!    [`AttestationError::is_temporary`] for the one distinction.
@@ -24,11 +24,12 @@ mod signatures;
 mod spiffe;
 mod token;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{Attestation, AttestationKind};
 use agentwrit_verify::{Clock, UnixTime};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 pub use self::kubernetes::KubernetesSetupError;
 pub(crate) use self::{
@@ -41,14 +42,17 @@ use self::{
     fetch::Fetcher,
     key_sets::KeySets,
     kubernetes::{ClusterPods, KubernetesApi, OwnCluster, PodState, Reviewed, is_service_account, pod_of, review},
-    signatures::Signatures,
+    signatures::{CheckedKeys, Signatures},
     spiffe::SpiffeId,
     token::UnverifiedAssertion,
 };
 use crate::{
-    domain::{Digest, RuleKeys, TrustRule},
+    domain::{Digest, TrustRule},
     telemetry::metrics::Metrics,
 };
+
+/// Time for which the keys of earlier rules are waited for, before later rules are tried.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Judges tokens of other issuers by trust rules.
 #[derive(Debug)]
@@ -116,15 +120,14 @@ impl Attestor {
         let token = UnverifiedAssertion::parse(attestation.token.expose())?;
         let issuer = token.issuer(attestation.kind)?;
         let mut latest = AttestationError::UnknownIssuer;
-        let mut keys: Vec<(&RuleKeys, Result<(), AttestationError>)> = Vec::new();
-        for rule in rules.iter().filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer) {
-            let known = keys.iter().find(|(known, _)| **known == rule.keys).map(|(_, verified)| *verified);
-            let verified = if let Some(verified) = known {
-                verified
-            } else {
-                let verified = self.signatures.verify(&rule.keys, rule.kind, &token).await;
-                keys.push((&rule.keys, verified));
-                verified
+        let mut checked = CheckedKeys::new(&self.signatures, &token);
+        let of_issuer = rules.iter().filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer);
+        let deadline = Instant::now() + GRACE;
+        let mut rules: VecDeque<(&TrustRule, Option<Instant>)> = of_issuer.map(|rule| (rule, Some(deadline))).collect();
+        while let Some((rule, deadline)) = rules.pop_front() {
+            let Some(verified) = checked.by(rule, deadline).await else {
+                rules.push_back((rule, None));
+                continue;
             };
             let attested = match verified {
                 Ok(()) => self.permit(rule, &token, attestation).await,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::AttestationKind;
 use moka::future::Cache;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     address::KeySetUrl,
@@ -12,10 +13,42 @@ use super::{
     key_sets::KeySets,
     token::UnverifiedAssertion,
 };
-use crate::domain::RuleKeys;
+use crate::domain::{RuleKeys, TrustRule};
 
 /// Largest number of parsed key sets of rules that are kept.
 const MAX_RULE_SETS: u64 = 1024;
+
+/// Signature of one token, by the keys of several rules: verified once for each key set.
+#[derive(Debug)]
+pub(super) struct CheckedKeys<'r> {
+    signatures: &'r Signatures,
+    token: &'r UnverifiedAssertion<'r>,
+    checked: Vec<(&'r RuleKeys, Result<(), AttestationError>)>,
+}
+
+impl<'r> CheckedKeys<'r> {
+    pub(super) fn new(signatures: &'r Signatures, token: &'r UnverifiedAssertion<'r>) -> Self {
+        Self { signatures, token, checked: Vec::new() }
+    }
+
+    /// Verifies the signature by the keys of a rule. Returns `None` if these are still being fetched at the deadline.
+    pub(super) async fn by(
+        &mut self,
+        rule: &'r TrustRule,
+        deadline: Option<Instant>,
+    ) -> Option<Result<(), AttestationError>> {
+        if let Some((_, verified)) = self.checked.iter().find(|(keys, _)| **keys == rule.keys) {
+            return Some(*verified);
+        }
+        let verify = self.signatures.verify(&rule.keys, rule.kind, self.token);
+        let verified = match deadline {
+            Some(deadline) => timeout_at(deadline, verify).await.ok()?,
+            None => verify.await,
+        };
+        self.checked.push((&rule.keys, verified));
+        Some(verified)
+    }
+}
 
 /// Verifies signatures. Clones share the key sets in memory.
 #[derive(Clone, Debug)]

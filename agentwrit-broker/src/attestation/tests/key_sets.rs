@@ -73,7 +73,7 @@ async fn tokens_of_50_000_issuers_cause_no_fetch_and_leave_nothing_in_memory() {
 #[tokio::test]
 async fn concurrent_tokens_share_one_fetch() {
     let test = Arc::new(Test::new());
-    let tokens: Vec<_> = (0..100)
+    let tokens: Vec<_> = (0..64)
         .map(|_| {
             let test = Arc::clone(&test);
             tokio::spawn(async move { test.verify(&test.token()).await.map(drop) })
@@ -113,6 +113,82 @@ async fn keeps_last_keys_for_an_hour_while_provider_is_away_and_recovers() {
     test.provider.publish([key(Algorithm::Es256)]);
     advance(&test, 60);
     assert!(test.verify(&token).await.is_ok());
+}
+
+#[tokio::test]
+async fn set_that_has_the_key_answers_at_once_while_provider_hangs() {
+    let test = Test::new();
+    let token = key(Algorithm::Es256).token(&test.claims_with(&json!({ "exp": NOW + 7200 })));
+    assert!(test.verify(&token).await.is_ok());
+    test.provider.serve(Serves::Nothing);
+    advance(&test, 40);
+    // Any client may send a token with an unknown key id: it alone waits.
+    let unknown = key(Algorithm::Es256).token_with(&json!({ "alg": "ES256", "kid": "x" }), &test.claims());
+    assert_eq!(test.rejected(&unknown).await, AttestationError::UnknownKey);
+    let began = Instant::now();
+    for seconds in [10, 10, 10, 600] {
+        advance(&test, seconds);
+        assert!(test.verify(&token).await.is_ok());
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(test.provider.fetches() <= 4, "one fetch at a time in the background");
+}
+
+#[tokio::test]
+async fn set_is_fetched_in_background_once_provider_is_back() {
+    let (test, next) = (Test::new(), new_key("next"));
+    let token = key(Algorithm::Es256).token(&test.claims_with(&json!({ "exp": NOW + 7200 })));
+    assert!(test.verify(&token).await.is_ok());
+    test.provider.serve(Serves::Status(503));
+    advance(&test, 400);
+    assert!(test.verify(&token).await.is_ok());
+    test.provider.publish([&next]);
+    advance(&test, 60);
+    assert!(test.verify(&token).await.is_ok(), "by the set in memory");
+    let fetched = async {
+        while test.verify(&token).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), fetched).await.unwrap();
+    assert!(test.verify(&next.token(&test.claims_with(&json!({ "exp": NOW + 7200 })))).await.is_ok());
+    assert_eq!(test.provider.fetches(), 3);
+}
+
+#[tokio::test]
+async fn sixty_four_requests_wait_for_one_provider_and_more_are_rejected_at_once() {
+    let test = Arc::new(Test::new());
+    test.provider.serve(Serves::Nothing);
+    let mut requests = tokio::task::JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..70 {
+        let test = Arc::clone(&test);
+        requests.spawn(async move { test.verify(&test.token()).await.map(drop) });
+    }
+    for _ in 0..6 {
+        let first = requests.join_next().await.unwrap().unwrap();
+        assert_eq!(first, Err(AttestationError::KeySetUnavailable));
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(requests.len(), 64);
+    requests.join_next().await.unwrap().unwrap().unwrap_err();
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn provider_that_hangs_does_not_delay_rule_with_own_keys() {
+    let test = Test::new();
+    test.provider.serve(Serves::Nothing);
+    let own = TrustRule { keys: own_set(&[key(Algorithm::Es256).jwk()]), ..test.rule() };
+    let began = Instant::now();
+    let attested = test.verify_by(&[test.rule(), own.clone()], AttestationKind::Oidc, &test.token()).await.unwrap();
+    assert_eq!(attested.rule, own);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // A provider that responds decides in the order of the rules.
+    let test = Test::new();
+    let own = TrustRule { issuer: test.provider.issuer(), ..own };
+    let attested = test.verify_by(&[test.rule(), own], AttestationKind::Oidc, &test.token()).await;
+    assert_eq!(attested.unwrap().rule, test.rule());
 }
 
 #[tokio::test]

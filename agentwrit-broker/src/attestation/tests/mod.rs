@@ -14,7 +14,7 @@ use identity_provider::{Algorithm, IdentityProvider, SigningKey};
 use serde_json::json;
 
 use super::*;
-use crate::domain::{AppName, ClaimName, TrustRuleId};
+use crate::domain::{AppName, ClaimName, RuleKeys, TrustRuleId};
 
 const NOW: u64 = 1_795_248_000;
 const AUDIENCE: &str = "https://broker.example";

@@ -22,7 +22,7 @@ fn fixture() -> &'static Fixture {
         let rule = rule(AttestationKind::Oidc, issuer, keys, &[("sub", equals(SUBJECT))]);
         let claims = json!({ "iss": issuer, "sub": SUBJECT, "aud": AUDIENCE, "exp": NOW + 300, "jti": "1" });
         let tokens = Algorithm::ALL.map(|algorithm| key(algorithm).token(&claims)).into();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         Fixture { attestor, rule, tokens, runtime }
     })
 }
