@@ -54,6 +54,6 @@ impl OwnCluster {
 fn not_known(error: &dyn std::fmt::Display) {
     tracing::warn!(
         component = "attestation", %error,
-        "trust rules of this cluster are not known by the token of AA_KUBERNETES_TOKEN_PATH: only pods that are seen deleted count as deleted"
+        "trust rules of this cluster are not known by the token of AA_KUBERNETES_TOKEN_PATH: only pods whose deletion is seen are revoked"
     );
 }
