@@ -24,7 +24,7 @@ mod signatures;
 mod spiffe;
 mod token;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Borrow, collections::VecDeque, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{Attestation, AttestationKind};
 use agentwrit_verify::{Clock, UnixTime};
@@ -103,9 +103,9 @@ impl Attestor {
     }
 
     /// Judges an attestation by rules of its kind and issuer; others are left out.
-    pub(crate) async fn verify(
+    pub(crate) async fn verify<R: Borrow<TrustRule> + Sync>(
         &self,
-        rules: &[TrustRule],
+        rules: &[R],
         attestation: &Attestation,
     ) -> Result<Attested, AttestationError> {
         let judged = self.judge(rules, attestation).await;
@@ -116,12 +116,17 @@ impl Attestor {
         judged
     }
 
-    async fn judge(&self, rules: &[TrustRule], attestation: &Attestation) -> Result<Attested, AttestationError> {
+    async fn judge<R: Borrow<TrustRule>>(
+        &self,
+        rules: &[R],
+        attestation: &Attestation,
+    ) -> Result<Attested, AttestationError> {
         let token = UnverifiedAssertion::parse(attestation.token.expose())?;
         let issuer = token.issuer(attestation.kind)?;
         let mut latest = AttestationError::UnknownIssuer;
         let mut checked = CheckedKeys::new(&self.signatures, &token);
-        let of_issuer = rules.iter().filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer);
+        let rules = rules.iter().map(Borrow::<TrustRule>::borrow);
+        let of_issuer = rules.filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer);
         let deadline = Instant::now() + GRACE;
         let mut rules: VecDeque<(&TrustRule, Option<Instant>)> = of_issuer.map(|rule| (rule, Some(deadline))).collect();
         while let Some((rule, deadline)) = rules.pop_front() {

@@ -11,6 +11,7 @@
 //! 6. Rejections of an assertion have one text for the client, whatever the reason: see [`rules`] and `attestation`.
 
 mod key_proof;
+mod known_rules;
 mod request;
 mod rules;
 mod trail;
@@ -22,6 +23,7 @@ use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, ScopeSet, Subject, Unix
 
 pub(crate) use self::key_proof::KeyProof;
 use self::{
+    known_rules::KnownRules,
     request::{Credential, Registration, failure},
     rules::{Facts, Permission, check_launch_token, check_signature, decide, rules_for},
     trail::Named,
@@ -53,13 +55,15 @@ pub(crate) struct RegistrationService {
     budgets: Arc<Budgets>,
     recent: Arc<RecentLaunchTokens>,
     attestor: Arc<Attestor>,
+    known_rules: Arc<KnownRules>,
     metrics: Arc<Metrics>,
 }
 
 impl RegistrationService {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { issuer, ledger, challenges, budgets, recent_launch_tokens: recent, attestor, metrics, .. } = parts;
-        Self { issuer, ledger, challenges, budgets, recent, attestor, metrics }
+        let known_rules = Arc::default();
+        Self { issuer, ledger, challenges, budgets, recent, attestor, known_rules, metrics }
     }
 
     /// Registers an agent and issues its first token. A `proof` of its key asks for bound tokens.
@@ -123,8 +127,8 @@ impl RegistrationService {
         let failure = |reason, issuer| Box::new(AttestationFailure { reason, kind, issuer, rule: None });
         let issuer = self.attestor.issuer(attestation);
         let issuer = issuer.map_err(|error| Error::AttestationFailed(failure(error.reason(), None)))?;
-        let (name, requested) = (issuer.clone(), requested.clone());
-        let rules = self.ledger.read(move |reader| rules_for(reader, kind, &name, &requested)).await?;
+        let (known, name, requested) = (Arc::clone(&self.known_rules), issuer.clone(), requested.clone());
+        let rules = self.ledger.read(move |reader| rules_for(reader, &known, kind, &name, &requested)).await?;
         self.attestor.verify(&rules, attestation).await.map_err(|error| {
             let failure = failure(error.reason(), Some(issuer));
             if error.is_temporary() {

@@ -1,7 +1,7 @@
 //! Reads of trust rules and of used assertions.
 
 use agentwrit_protocol::{AttestationKind, ClaimMatch, JsonError, JwkSetText};
-use agentwrit_verify::AppId;
+use agentwrit_verify::{AppId, UnixTime};
 
 use super::{
     Page, StoreError,
@@ -53,6 +53,17 @@ pub trait ReadTrustRules: ReadFacts {
     ///
     /// [`StoreError`].
     fn trust_rules_for(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<TrustRule>, StoreError>;
+
+    /// Returns the ids of these rules, and the times of their creation, in the same order. Reads no key sets.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn trust_rule_ids_for(
+        &self,
+        kind: AttestationKind,
+        issuer: &str,
+    ) -> Result<Vec<(TrustRuleId, UnixTime)>, StoreError>;
 
     /// Returns the rules for an app, in the order of their creation.
     ///

@@ -1,11 +1,14 @@
 //! Rules of registrations: facts in, decision out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agentwrit_protocol::{AttestationKind, Base64};
 use agentwrit_verify::{AppId, PublicKey, ScopeSet, UnixTime};
 
-use super::request::{Credential, Registration, failure};
+use super::{
+    known_rules::KnownRules,
+    request::{Credential, Registration, failure},
+};
 use crate::{
     attestation::Attested,
     clock::is_from_the_future,
@@ -72,14 +75,15 @@ impl Facts {
 /// registration from another rule for the same workload.
 pub(super) fn rules_for(
     reader: &dyn Reader,
+    known: &KnownRules,
     kind: AttestationKind,
     issuer: &str,
     requested: &ScopeSet,
-) -> Result<Vec<TrustRule>, Error> {
-    let mut rules = reader.trust_rules_for(kind, issuer)?;
+) -> Result<Vec<Arc<TrustRule>>, Error> {
+    let mut rules = known.for_issuer(reader, kind, issuer)?;
     if rules.len() > 1 {
         let apps = reader.active_apps_trusting(kind, issuer)?;
-        let permits = |rule: &TrustRule, app: &App| {
+        let permits = |rule: &Arc<TrustRule>, app: &App| {
             [&rule.allowed_scope, &app.scopes].iter().all(|scope| scope.first_uncovered(requested).is_none())
         };
         rules.sort_by_cached_key(|rule| match apps.iter().find(|app| app.app_id == rule.app_id) {

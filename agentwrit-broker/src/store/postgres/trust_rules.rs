@@ -1,7 +1,7 @@
 //! Trust rules and used assertions.
 
 use agentwrit_protocol::AttestationKind;
-use agentwrit_verify::{AppId, Subject};
+use agentwrit_verify::{AppId, Subject, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
@@ -34,6 +34,15 @@ impl ReadTrustRules for Transaction<'_> {
     fn trust_rules_for(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<TrustRule>, StoreError> {
         let sql = select!("WHERE issuer = $1 AND kind = $2 ORDER BY created_at");
         self.list(sql, values![issuer, kind.as_str()], rule)
+    }
+
+    fn trust_rule_ids_for(
+        &self,
+        kind: AttestationKind,
+        issuer: &str,
+    ) -> Result<Vec<(TrustRuleId, UnixTime)>, StoreError> {
+        let sql = "SELECT rule_id, created_at FROM trust_rules WHERE issuer = $1 AND kind = $2 ORDER BY created_at";
+        self.list(sql, values![issuer, kind.as_str()], |row| Ok((parsed(row, 0, TrustRuleId::parse)?, time(row, 1)?)))
     }
 
     fn trust_rules_of_app(&self, app_id: &AppId) -> Result<Vec<TrustRule>, StoreError> {

@@ -45,6 +45,8 @@ async fn finds_trust_rules_by_id_name_and_issuer_in_order_of_creation() {
             assert_eq!(all(1, 1, listed[0].0)?, (vec![listed[2].clone()], 4));
             assert_eq!(reader.trust_rule(&added[3].id)?.as_ref(), Some(&added[3]));
             assert_eq!(reader.trust_rules_for(AttestationKind::Oidc, ISSUER)?, added[..3]);
+            let ids: Vec<_> = added[..3].iter().map(|rule| (rule.id.clone(), rule.created_at)).collect();
+            assert_eq!(reader.trust_rule_ids_for(AttestationKind::Oidc, ISSUER)?, ids);
             assert_eq!(reader.trust_rules_for(AttestationKind::Kubernetes, ISSUER)?, added[3..]);
             assert_eq!(reader.trust_rules_for(AttestationKind::Oidc, "https://id.example/")?, []);
             Ok(())

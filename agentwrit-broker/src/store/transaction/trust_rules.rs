@@ -25,6 +25,14 @@ impl ReadTrustRules for Tx<'_> {
         self.flushed()?.trust_rules_for(kind, issuer)
     }
 
+    fn trust_rule_ids_for(
+        &self,
+        kind: AttestationKind,
+        issuer: &str,
+    ) -> Result<Vec<(TrustRuleId, UnixTime)>, StoreError> {
+        self.flushed()?.trust_rule_ids_for(kind, issuer)
+    }
+
     fn trust_rules_of_app(&self, app_id: &AppId) -> Result<Vec<TrustRule>, StoreError> {
         self.flushed()?.trust_rules_of_app(app_id)
     }

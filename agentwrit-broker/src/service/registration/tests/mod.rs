@@ -1,6 +1,7 @@
 //! Registrations with assertions of another issuer, whose key set the trust rules hold.
 
 mod histories;
+mod known_rules;
 mod limits;
 mod order;
 mod races;
