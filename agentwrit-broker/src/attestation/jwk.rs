@@ -13,6 +13,7 @@
 use std::fmt;
 
 use agentwrit_json::{IsPresent, JsonError, Object, non_null, object_from_slice};
+use agentwrit_protocol::AttestationKind;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
@@ -70,6 +71,16 @@ pub(super) enum Purpose {
     JwtSvid,
 }
 
+impl Purpose {
+    /// Returns the purpose of the keys that sign tokens of a kind.
+    pub(super) fn of(kind: AttestationKind) -> Self {
+        match kind {
+            AttestationKind::Oidc | AttestationKind::Kubernetes => Self::Signature,
+            AttestationKind::Spiffe => Self::JwtSvid,
+        }
+    }
+}
+
 /// Usable keys of an issuer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JwkSet {
@@ -117,6 +128,11 @@ impl JwkSet {
     /// Returns the number of keys that were left out.
     pub(crate) fn unusable(&self) -> usize {
         self.unusable
+    }
+
+    /// Returns whether any usable key signs tokens of this purpose.
+    pub(super) fn has_key_for(&self, purpose: Purpose) -> bool {
+        self.keys.iter().any(|key| key.purpose == purpose)
     }
 
     /// Returns whether any usable key has this id.

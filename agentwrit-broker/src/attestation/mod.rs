@@ -20,6 +20,7 @@ mod jwk;
 mod key_sets;
 pub(crate) mod kubernetes;
 mod registered;
+mod rule_check;
 mod signatures;
 mod spiffe;
 mod token;

@@ -91,10 +91,6 @@ impl Signatures {
                 set.ok_or(AttestationError::UnknownKey)?
             }
         };
-        let purpose = match kind {
-            AttestationKind::Oidc | AttestationKind::Kubernetes => Purpose::Signature,
-            AttestationKind::Spiffe => Purpose::JwtSvid,
-        };
-        set.choose(key_id, header.algorithm, purpose)?.verify(token.signed().as_bytes(), token.signature())
+        set.choose(key_id, header.algorithm, Purpose::of(kind))?.verify(token.signed().as_bytes(), token.signature())
     }
 }

@@ -5,15 +5,13 @@
 //! 3. A missing claim and `null` meet no condition.
 //! 4. Of a list, one element must equal the value. A prefix is of a text only, never of an element.
 //!
-//! A prefix may end inside a segment of a path: `repo:acme/` is an organisation, `repo:acme` also that of `acme-evil`.
+//! A prefix may end inside a segment of a path: `repo:acme/` is an organisation, `repo:acme` also that of `acme-evil`. Which
+//! of them a rule may have is in `trust_rule::restriction`.
 
 use std::fmt;
 
 use agentwrit_protocol::{ClaimMatch, ClaimValue, limits::MAX_CLAIM_NAME};
 use serde_json::{Map, Value};
-
-/// Claims that all tokens of an issuer, or of an audience, may share, or that differ without telling who holds them.
-const SHARED: [&str; 9] = ["iss", "aud", "exp", "iat", "nbf", "jti", "typ", "nonce", "auth_time"];
 
 /// Name of a claim: a member of the token's payload, or of an object in it.
 ///
@@ -53,11 +51,6 @@ impl ClaimName {
             None => claims.get(&*self.0).or_else(|| walk(claims, self.0.split('.').map(str::to_owned))),
         };
         found.filter(|value| !value.is_null())
-    }
-
-    /// Returns true for a claim that may tell the subjects of an issuer apart.
-    pub(super) fn tells_subjects_apart(&self) -> bool {
-        !SHARED.contains(&self.0.strip_prefix('/').unwrap_or(&self.0))
     }
 }
 

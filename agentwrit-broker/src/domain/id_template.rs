@@ -74,6 +74,16 @@ impl IdTemplate {
         &self.text
     }
 
+    /// Returns whether any claims can make an id.
+    pub(super) fn can_make_id(&self) -> bool {
+        let literals = self.parts.iter().map(|part| match part {
+            Part::Literal(text) => text.as_str(),
+            // The shortest text of a claim.
+            Part::Claim(_) => "x",
+        });
+        PathSegment::parse(&literals.collect::<String>()).is_ok()
+    }
+
     /// Returns the id that these claims make.
     ///
     /// # Errors

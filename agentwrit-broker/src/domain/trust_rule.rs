@@ -1,18 +1,19 @@
 //! Trust rules: foreign tokens with which agents register.
 //!
 //! 1. Issuer and keys are the rule's, never those that a token names.
-//! 2. A rule of the kinds `oidc` and `kubernetes` restricts the holders of tokens by at least one claim: an issuer such as that
-//!    of a CI service issues tokens to everyone, for any audience. A rule of the kind `spiffe` restricts the SPIFFE id.
+//! 2. A rule restricts the holders of tokens by at least one claim: see [`restriction`].
 //! 3. A rule does not change: the operator removes it and adds another one.
+
+mod restriction;
 
 use std::fmt;
 
-use agentwrit_protocol::{AttestationKind, ClaimMatch, ClaimValue, JwkSetText};
-use agentwrit_verify::{AppId, ScopeSet, Subject, TrustDomain, UnixTime, identity::is_app_name};
+use agentwrit_protocol::{AttestationKind, ClaimMatch, JwkSetText};
+use agentwrit_verify::{AppId, ScopeSet, Subject, UnixTime, identity::is_app_name};
 use data_encoding::HEXLOWER;
-use http::Uri;
 use serde_json::{Map, Value};
 
+use self::restriction::check_restriction;
 use super::{AppName, ClaimName, IdTemplate, claims::meets};
 
 /// A rule by which foreign tokens register agents of an app.
@@ -78,7 +79,7 @@ impl TrustRule {
         self.claims.iter().find(|condition| !is_met(condition)).map(|(name, _)| name)
     }
 
-    /// Checks that the rule restricts what it trusts.
+    /// Checks that the rule restricts what it trusts, and can make ids. Keys and issuer are the attestor's to check.
     ///
     /// # Errors
     ///
@@ -86,48 +87,16 @@ impl TrustRule {
     pub fn check(&self) -> Result<(), TrustRuleError> {
         check_text("issuer", &self.issuer)?;
         check_text("audience", &self.audience)?;
-        if let RuleKeys::Url(url) = &self.keys {
-            check_url(url)?;
-        }
-        match self.kind {
-            AttestationKind::Spiffe => self.check_spiffe()?,
-            AttestationKind::Oidc | AttestationKind::Kubernetes => self.check_claims()?,
-        }
+        check_restriction(self)?;
         if self.token_review && self.kind != AttestationKind::Kubernetes {
             return Err(fault("token_review", "is for the kind `kubernetes`"));
         }
+        for (member, template) in [("task_template", &self.task_template), ("orch_template", &self.orch_template)] {
+            if template.as_ref().is_some_and(|template| !template.can_make_id()) {
+                return Err(fault(member, "makes no id: it is `.` or `..`, or longer than an id may be"));
+            }
+        }
         Ok(())
-    }
-
-    fn check_claims(&self) -> Result<(), TrustRuleError> {
-        if self.claims.iter().any(|(name, _)| name.tells_subjects_apart()) {
-            return Ok(());
-        }
-        let problem = "must restrict a claim that tells the issuer's subjects apart, such as `sub`: without one the rule would \
-                       trust every token that the issuer gives out";
-        Err(fault("claims", problem))
-    }
-
-    fn check_spiffe(&self) -> Result<(), TrustRuleError> {
-        let domain = self.issuer.strip_prefix("spiffe://").filter(|domain| TrustDomain::parse(domain).is_ok());
-        if domain.is_none() {
-            return Err(fault("issuer", "must be `spiffe://` and the trust domain for the kind `spiffe`"));
-        }
-        let within = |id: &str| id.strip_prefix(&self.issuer).is_some_and(|path| path.starts_with('/'));
-        let restricts = |(name, condition): &(ClaimName, ClaimMatch)| {
-            name.as_str() == "sub"
-                && match condition {
-                    ClaimMatch::Equals(ClaimValue::Text(id)) => within(id),
-                    ClaimMatch::Prefix(prefix) => within(prefix) && prefix.ends_with('/'),
-                    ClaimMatch::Equals(ClaimValue::Flag(_) | ClaimValue::Number(_)) => false,
-                }
-        };
-        if self.claims.iter().any(restricts) {
-            return Ok(());
-        }
-        let problem = "must restrict `sub` for the kind `spiffe`: by `equals` a SPIFFE id of the issuer's trust domain, or by a \
-                       `prefix` of one that ends in `/`";
-        Err(fault("claims", problem))
     }
 }
 
@@ -138,23 +107,6 @@ fn fault(member: &'static str, problem: impl Into<String>) -> TrustRuleError {
 fn check_text(member: &'static str, text: &str) -> Result<(), TrustRuleError> {
     let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if valid { Ok(()) } else { Err(fault(member, "must be printable ASCII characters without spaces")) }
-}
-
-/// Checks the form of an address. Requests to it check where it leads.
-fn check_url(url: &str) -> Result<(), TrustRuleError> {
-    check_text("jwks_url", url)?;
-    let uri = url.parse::<Uri>().ok().filter(|uri| !url.contains('#') && uri.host().is_some());
-    let uri = uri.ok_or_else(|| fault("jwks_url", "must be an absolute URL without a fragment"))?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(fault("jwks_url", "must not contain a user"));
-    }
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    match uri.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if is_loopback => Ok(()),
-        _ => Err(fault("jwks_url", "must be `https`, or `http` to a literal loopback address")),
-    }
 }
 
 /// Id of a trust rule: `rule-<name>-<6 hex>`.

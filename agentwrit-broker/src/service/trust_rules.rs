@@ -11,6 +11,7 @@ use agentwrit_verify::{Subject, UnixTime};
 
 use super::{Bearer, Error, Parts, checks::transact_as};
 use crate::{
+    attestation::Attestor,
     audit::{EventType, NewEvent},
     domain::{AppName, AppStatus, ClaimName, IdTemplate, RuleKeys, TrustRule, TrustRuleId},
     issuer::Issuer,
@@ -26,12 +27,13 @@ pub(super) const MAX_TRUST_RULES: u64 = 1000;
 pub(crate) struct TrustRuleService {
     issuer: Arc<Issuer>,
     ledger: Arc<Ledger>,
+    attestor: Arc<Attestor>,
 }
 
 impl TrustRuleService {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { issuer, ledger, .. } = parts;
-        Self { issuer, ledger }
+        let Parts { issuer, ledger, attestor, .. } = parts;
+        Self { issuer, ledger, attestor }
     }
 
     /// Adds a rule.
@@ -113,7 +115,9 @@ impl TrustRuleService {
             created_at: UnixTime::default(),
             created_by,
         };
-        rule.check().map_err(|error| Error::invalid(error.member, error.problem))?;
+        rule.check()
+            .and_then(|()| self.attestor.check_rule(&rule))
+            .map_err(|error| Error::invalid(error.member, error.problem))?;
         Ok(rule)
     }
 }

@@ -5,6 +5,7 @@ mod headers;
 mod key_sets;
 mod kubernetes;
 mod mutations;
+mod rule_check;
 
 use std::{sync::OnceLock, time::Duration};
 

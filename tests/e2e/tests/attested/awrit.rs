@@ -95,7 +95,9 @@ async fn adds_trust_rule_with_key_set_of_file() {
     let issuer = Issuer::start(Algorithm::Es256);
     let app = broker.awrit(&["app", "register", "--name", "mesh", "--scopes", SCOPE, "--json"]).await.json();
     let app = app["app_id"].as_str().unwrap();
-    let set = json!({"keys": [issuer.key.jwk()]});
+    let mut jwk = issuer.key.jwk();
+    jwk["use"] = json!("jwt-svid");
+    let set = json!({"keys": [jwk]});
     write(broker.directory(), "jwks.json", &set.to_string());
     let arguments = |file: &'static str| {
         [

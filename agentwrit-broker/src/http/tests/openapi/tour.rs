@@ -314,12 +314,15 @@ async fn revocations(walk: &Walk, cast: &Cast) {
     }
 }
 
+/// Public key of RFC 8037, appendix A.2.
+const ED25519_KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
 async fn trust_rules(walk: &Walk, cast: &Cast) {
     let (list, admin) = ("/v1/admin/trust-rules", Some(cast.admin.as_str()));
     let issuer = "https://token.example";
     let rule = json!({
         "name": "ci", "app_id": cast.app_id, "kind": "oidc", "issuer": issuer, "audience": "agentwrit", "max_ttl": 60,
-        "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "AA"}]}, "allowed_scope": SCOPES,
+        "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": ED25519_KEY}]}, "allowed_scope": SCOPES,
         "claims": {"sub": {"prefix": "repo:acme/"}, "protected": {"equals": true}}, "task_template": "ci-{run_id}",
     });
     let with = |member: &str, value: Value| {

@@ -143,6 +143,11 @@ async fn operator_can_add_no_rule_beyond_ceiling_or_for_unknown_app() {
     assert_eq!(add(rule_request(&unknown, "other")).await.unwrap_err(), Error::AppUnknown);
     let everyone = BTreeMap::from([("aud".to_owned(), ClaimMatch::Prefix("h".to_owned()))]);
     assert!(matches!(add(TrustRuleRequest { claims: everyone, ..good.clone() }).await, Err(Error::Request(_))));
+    // The key is not for JWT-SVIDs.
+    let id = ClaimMatch::Prefix("spiffe://example.org/ci/".to_owned());
+    let (kind, issuer) = (AttestationKind::Spiffe, "spiffe://example.org".to_owned());
+    let unusable = TrustRuleRequest { kind, issuer, claims: BTreeMap::from([("sub".to_owned(), id)]), ..good.clone() };
+    assert!(matches!(add(unusable).await, Err(Error::Request(_))));
     attesting.set_status(AppStatus::Inactive).await;
     assert_eq!(add(good).await.unwrap_err(), Error::AppUnknown);
 }
