@@ -3,8 +3,9 @@
 //! 1. Issuers, keys and audiences are those of trust rules. A token of an issuer without a rule costs no request and leaves
 //!    nothing in memory.
 //! 2. Checks come in this order: form and header ([`token`]), rule, key ([`key_sets`], [`jwk`]), signature, times and audience
-//!    ([`registered`]), subject, the rule's claims, and for Kubernetes the pod and the API server. Claims are not read as JSON
-//!    values before the signature is verified.
+//!    ([`registered`]), subject, the rule's claims, and for Kubernetes the pod. Claims are not read as JSON values before the
+//!    signature is verified. The API server is asked after all other checks of a registration ([`Attestor::review`]): a
+//!    request costs it more than the client.
 //! 3. Several rules are tried in the order given; the first that permits the token is taken. If none does, the reason is that
 //!    of the rule that came furthest. Rules whose keys need more than [`GRACE`] to be fetched are tried after the others.
 //! 4. Whether an assertion was used before is decided in the transaction that registers the agent, by [`Attested::assertion`].
@@ -30,7 +31,7 @@ use std::{borrow::Borrow, collections::VecDeque, sync::Arc, time::Duration};
 use agentwrit_protocol::{Attestation, AttestationKind};
 use agentwrit_verify::{Clock, UnixTime};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 pub use self::kubernetes::KubernetesSetupError;
 pub(crate) use self::{
@@ -54,6 +55,8 @@ use crate::{
 
 /// Time for which the keys of earlier rules are waited for, before later rules are tried.
 const GRACE: Duration = Duration::from_millis(500);
+/// Largest number of attestations that the API server reviews at once for this broker.
+const MAX_REVIEWS: usize = 16;
 
 /// Judges tokens of other issuers by trust rules.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub(crate) struct Attestor {
     /// Cluster whose pods are watched, with `AA_KUBERNETES_WATCH`.
     watched: Option<OwnCluster>,
     pods: Arc<ClusterPods>,
+    /// Places for requests to the API server.
+    reviews: Semaphore,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -94,7 +99,8 @@ impl Attestor {
         let signatures = Signatures::new(KeySets::new(fetcher, Arc::clone(&clock), Arc::clone(&metrics)));
         let watches = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
         let watched = kubernetes.clone().filter(|_| watches).map(|api| OwnCluster::new(api, signatures.clone()));
-        Self { signatures, kubernetes, watched, pods: Arc::default(), clock, metrics }
+        let reviews = Semaphore::new(MAX_REVIEWS);
+        Self { signatures, kubernetes, watched, pods: Arc::default(), reviews, clock, metrics }
     }
 
     /// Returns the issuer that an attestation names, to find the rules for it. Proves nothing.
@@ -136,7 +142,7 @@ impl Attestor {
                 continue;
             };
             let attested = match verified {
-                Ok(()) => self.permit(rule, &token, attestation).await,
+                Ok(()) => self.permit(rule, &token).await,
                 Err(error) => Err(error),
             };
             match attested {
@@ -148,12 +154,7 @@ impl Attestor {
     }
 
     /// Judges a token whose signature is verified by one rule.
-    async fn permit(
-        &self,
-        rule: &TrustRule,
-        token: &UnverifiedAssertion<'_>,
-        attestation: &Attestation,
-    ) -> Result<Attested, AttestationError> {
+    async fn permit(&self, rule: &TrustRule, token: &UnverifiedAssertion<'_>) -> Result<Attested, AttestationError> {
         let claims = token.claims()?;
         let expires_at = registered::check_times(&claims, self.clock.now())?;
         registered::check_audience(&claims, &rule.audience)?;
@@ -172,11 +173,6 @@ impl Attestor {
         }
         if let Some(pod) = &pod {
             self.check_pod(rule, pod, registered::issued_at(&claims)?).await?;
-        }
-        if rule.token_review {
-            let api = self.kubernetes.as_ref().ok_or(AttestationError::TokenReviewUnavailable)?;
-            let token = attestation.token.expose();
-            review(api, Reviewed { token, audience: &rule.audience, subject: &subject, pod: pod.as_ref() }).await?;
         }
         Ok(Attested { rule: rule.clone(), subject, claims, assertion, expires_at, pod })
     }
@@ -199,6 +195,19 @@ impl Attestor {
             Some(cluster) if cluster.has(rule).await => Err(error),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Lets the API server confirm a verified attestation whose rule requires it. At most [`MAX_REVIEWS`] wait at once.
+    pub(crate) async fn review(&self, attested: &Attested, attestation: &Attestation) -> Result<(), AttestationError> {
+        let Attested { rule, subject, pod, .. } = attested;
+        if !rule.token_review {
+            return Ok(());
+        }
+        let (Some(api), Ok(_place)) = (&self.kubernetes, self.reviews.try_acquire()) else {
+            return Err(AttestationError::TokenReviewUnavailable);
+        };
+        let token = attestation.token.expose();
+        review(api, Reviewed { token, audience: &rule.audience, subject, pod: pod.as_ref() }).await
     }
 
     /// Returns whether the watch saw a pod deleted. To be asked again in the transaction of its registration, after which its agent

@@ -8,6 +8,7 @@ use agentwrit_verify::{Scope, proof::ProofError};
 use super::keys::KeyError;
 use super::verifiers::ReportRejection;
 use crate::{
+    attestation::Attested,
     domain::TrustRuleId,
     feed::{FeedUnavailable, KeyChangeError, UnknownCursor},
     keys::CustodyError,
@@ -179,6 +180,14 @@ pub(crate) struct AttestationFailure {
     pub(crate) issuer: Option<String>,
     /// Rule that permitted it, before another check failed.
     pub(crate) rule: Option<TrustRuleId>,
+}
+
+impl AttestationFailure {
+    /// The rejection of an assertion that a rule permits.
+    pub(crate) fn of(attested: &Attested, reason: &'static str) -> Self {
+        let rule = &attested.rule;
+        Self { reason, kind: rule.kind, issuer: Some(rule.issuer.clone()), rule: Some(rule.id.clone()) }
+    }
 }
 
 impl OperationError for Error {

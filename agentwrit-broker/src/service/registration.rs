@@ -2,7 +2,8 @@
 //!
 //! 1. The credential is a launch token, or an assertion of another issuer that a trust rule permits. An assertion is verified
 //!    first, outside of the transaction: its issuer may have to be asked for its keys.
-//! 2. Checked in this order: credential, scope within it, nonce, key and signature; then everything is consumed.
+//! 2. Checked in this order: credential, scope within it, nonce, key and signature, and the review of an assertion by its API
+//!    server; then everything is consumed.
 //! 3. A rejected registration consumes nothing but a proof of the key: launch token, assertion and nonce stay usable.
 //! 4. Nonce, launch token or assertion, agent, token record and audit events are one transaction. What was read before it is
 //!    read again in it, so that of two racing registrations exactly one wins, and a rule or app that changed counts as it is.
@@ -10,6 +11,7 @@
 //! 5. A launch token, a trust rule and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
 //! 6. Rejections of an assertion have one text for the client, whatever the reason: see [`rules`] and `attestation`.
 
+mod assertion;
 mod key_proof;
 mod known_rules;
 mod request;
@@ -18,25 +20,24 @@ mod trail;
 
 use std::{net::IpAddr, sync::Arc};
 
-use agentwrit_protocol::{Attestation, Hex, RegistrationRequest};
-use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, ScopeSet, Subject, UnixTime};
+use agentwrit_protocol::{Hex, RegistrationRequest};
+use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, Subject, UnixTime};
 
 pub(crate) use self::key_proof::KeyProof;
 use self::{
     known_rules::KnownRules,
-    request::{Credential, Registration, failure},
-    rules::{Facts, Permission, check_launch_token, check_signature, decide, rules_for},
+    request::{Credential, Registration},
+    rules::{Facts, Permission, check_launch_token, check_signature, decide},
     trail::Named,
 };
 use super::{
     Error, Parts,
     binding::constraint,
     checks::{issue_time, spend},
-    error::AttestationFailure,
     recent_launch_tokens::RecentLaunchTokens,
 };
 use crate::{
-    attestation::{Attested, Attestor},
+    attestation::Attestor,
     audit::EventType,
     domain::RegisteredAgent,
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
@@ -118,25 +119,8 @@ impl RegistrationService {
             let facts = self.ledger.read(move |reader| Facts::read(reader, &read.credential)).await?;
             self.prepare(&registration, proof, decide(&registration, &facts, self.ledger.now())?)?
         };
+        self.review(&registration).await?;
         Ok((registration, prepared))
-    }
-
-    /// Verifies an assertion by the trust rules for its issuer, as they are now: those that permit the scope come first.
-    async fn verify(&self, attestation: &Attestation, requested: &ScopeSet) -> Result<Attested, Error> {
-        let kind = attestation.kind;
-        let failure = |reason, issuer| Box::new(AttestationFailure { reason, kind, issuer, rule: None });
-        let issuer = self.attestor.issuer(attestation);
-        let issuer = issuer.map_err(|error| Error::AttestationFailed(failure(error.reason(), None)))?;
-        let (known, name, requested) = (Arc::clone(&self.known_rules), issuer.clone(), requested.clone());
-        let rules = self.ledger.read(move |reader| rules_for(reader, &known, kind, &name, &requested)).await?;
-        self.attestor.verify(&rules, attestation).await.map_err(|error| {
-            let failure = failure(error.reason(), Some(issuer));
-            if error.is_temporary() {
-                Error::AttestationUnavailable(failure)
-            } else {
-                Error::AttestationFailed(failure)
-            }
-        })
     }
 
     async fn commit(
@@ -233,18 +217,6 @@ impl RegistrationService {
             return Err(Error::invalid("requested_scope", problem));
         }
         Ok(draft)
-    }
-
-    /// Checks that the pod of an assertion was not deleted since.
-    fn check_pod(&self, credential: &Credential) -> Result<(), Error> {
-        match credential {
-            Credential::Assertion(attested)
-                if attested.pod.as_ref().is_some_and(|pod| self.attestor.is_deleted(pod)) =>
-            {
-                Err(failure("pod_deleted", attested))
-            }
-            Credential::LaunchToken(_) | Credential::Assertion(_) => Ok(()),
-        }
     }
 
     /// Returns the time until which the use of a nonce must be remembered.

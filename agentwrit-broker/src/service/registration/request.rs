@@ -77,10 +77,5 @@ fn reason_of(error: &UnusableClaim) -> &'static str {
 
 /// The rejection of an assertion that was verified.
 pub(super) fn failure(reason: &'static str, attested: &Attested) -> Error {
-    Error::AttestationFailed(Box::new(AttestationFailure {
-        reason,
-        kind: attested.rule.kind,
-        issuer: Some(attested.rule.issuer.clone()),
-        rule: Some(attested.rule.id.clone()),
-    }))
+    Error::AttestationFailed(Box::new(AttestationFailure::of(attested, reason)))
 }

@@ -51,14 +51,16 @@ impl RegistrationService {
     }
 
     pub(super) fn deny_registration(&self, named: &Named, error: &Error, client: IpAddr) {
+        // The reasons of the attestor's verification are counted there.
+        if let Error::AttestationFailed(failure) | Error::AttestationUnavailable(failure) = error
+            && failure.rule.is_some()
+        {
+            self.metrics.attestations().rejected(failure.reason);
+        }
         if !error.is_denial() {
             return;
         }
         if let Error::AttestationFailed(failure) = error {
-            // The reasons of the attestor are counted there.
-            if failure.rule.is_some() {
-                self.metrics.attestations().rejected(failure.reason);
-            }
             let AttestationFailure { reason, kind, .. } = **failure;
             let issuer = failure.issuer.as_deref().unwrap_or_default();
             tracing::info!(component = "registration", reason, kind = kind.as_str(), issuer, %client, "attestation refused");

@@ -17,6 +17,7 @@ mod network_model;
 mod noise;
 mod pods;
 mod registration;
+mod reviews;
 mod revocation;
 mod shared_responses;
 mod two_databases;
