@@ -225,8 +225,7 @@ impl AppService {
     fn remove_trust_rules(&self, tx: &mut Tx<'_>, app_id: &AppId, now: UnixTime, client: IpAddr) -> Result<(), Error> {
         for rule in tx.trust_rules_of_app(app_id)? {
             tx.delete_trust_rule(&rule.id)?;
-            self.ledger
-                .record(tx, trust_rules::removed(&rule.id, &Subject::Admin, now, client).word("app_id", app_id))?;
+            self.ledger.record(tx, trust_rules::removed(&rule, &Subject::Admin, now, client))?;
         }
         Ok(())
     }

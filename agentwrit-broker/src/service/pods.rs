@@ -1,7 +1,7 @@
 //! Agents of Kubernetes pods: revoked when their pod is deleted.
 //!
 //! 1. The revocation is that of an operator at level `agent`: tokens end, and the agent receives no other. The event names the
-//!    pod as the reason.
+//!    pod as the reason, and `via=pod_watch`: no person requested it.
 //! 2. Agents that are revoked already, or whose tokens have expired, are left out: brokers that watch the same cluster
 //!    revoke each agent once.
 
@@ -14,7 +14,7 @@ use super::{Error, Parts, revocation::RevocationService};
 use crate::{
     attestation::PodAgents,
     domain::{TrustRule, TrustRuleId},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     store::Reader,
 };
 
@@ -59,7 +59,8 @@ impl PodAgents for PodService {
         for agent in agents {
             let target = RevocationTarget::Subject(Subject::Agent(agent));
             let request = RevocationRequest::new(target, Some(format!("pod {uid} was deleted")));
-            self.revocations.revoke(Subject::Admin, None, request, None::<IpAddr>).await?;
+            let revocation = self.revocations.revoke(Subject::Admin, None, request, None::<IpAddr>);
+            ledger::by_interface("pod_watch", revocation).await?;
             revoked += 1;
         }
         Ok(revoked)

@@ -8,12 +8,13 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{ClaimMatch, TrustRuleRequest};
 use agentwrit_verify::{Subject, UnixTime};
+use data_encoding::HEXLOWER;
 
 use super::{Bearer, Error, Parts, checks::transact_as};
 use crate::{
     attestation::Attestor,
     audit::{EventType, NewEvent},
-    domain::{AppName, AppStatus, ClaimName, IdTemplate, RuleKeys, TrustRule, TrustRuleId},
+    domain::{AppName, AppStatus, ClaimName, Digest, IdTemplate, RuleKeys, TrustRule, TrustRuleId},
     issuer::Issuer,
     ledger::Ledger,
     store::{Page, Wants},
@@ -75,10 +76,9 @@ impl TrustRuleService {
         let service = Arc::clone(self);
         let wants = Wants::none().trust_rule(&id);
         transact_as(&self.ledger, &self.issuer, bearer, wants, move |tx, now| {
-            if !tx.delete_trust_rule(&id)? {
-                return Err(Error::NoSuchTrustRule);
-            }
-            Ok(service.ledger.record(tx, removed(&id, &by, now, client))?)
+            let rule = tx.trust_rule(&id)?.ok_or(Error::NoSuchTrustRule)?;
+            tx.delete_trust_rule(&id)?;
+            Ok(service.ledger.record(tx, removed(&rule, &by, now, client))?)
         })
         .await
     }
@@ -131,25 +131,37 @@ fn template(member: &'static str, text: Option<&str>) -> Result<Option<IdTemplat
     parsed.map_err(|error| Error::invalid(member, error.to_string()))
 }
 
-pub(super) fn removed(id: &TrustRuleId, by: &Subject, now: UnixTime, client: IpAddr) -> NewEvent {
-    NewEvent::success(EventType::TrustRuleRemoved, now, by, "trust rule removed").resource(id).from(client)
+pub(super) fn removed(rule: &TrustRule, by: &Subject, now: UnixTime, client: IpAddr) -> NewEvent {
+    event(EventType::TrustRuleRemoved, now, by, "trust rule removed", rule).from(client)
 }
 
 fn added(rule: &TrustRule, now: UnixTime, client: IpAddr) -> NewEvent {
-    let event = NewEvent::success(EventType::TrustRuleAdded, now, &rule.created_by, "trust rule added")
-        .resource(&rule.id)
-        .word("app_id", &rule.app_id)
-        .word("kind", rule.kind.as_str())
-        .word("issuer", &rule.issuer)
+    let event = event(EventType::TrustRuleAdded, now, &rule.created_by, "trust rule added", rule)
         .word("audience", &rule.audience)
         .word("claims", Conditions(&rule.claims))
         .word("allowed_scope", &rule.allowed_scope)
         .word("max_ttl", rule.max_ttl);
-    let event = match &rule.keys {
+    let templates = [("task_template", &rule.task_template), ("orch_template", &rule.orch_template)];
+    let event = templates.into_iter().fold(event, |event, (key, template)| match template {
+        Some(template) => event.word(key, template),
+        None => event,
+    });
+    event.word("token_review", rule.token_review).from(client)
+}
+
+/// An event that names the app, the issuer and the keys of a rule, which the store forgets with the rule.
+fn event(event_type: EventType, now: UnixTime, by: &Subject, detail: &str, rule: &TrustRule) -> NewEvent {
+    let event = NewEvent::success(event_type, now, by, detail)
+        .resource(&rule.id)
+        .word("app_id", &rule.app_id)
+        .word("kind", rule.kind.as_str())
+        .word("issuer", &rule.issuer);
+    match &rule.keys {
         RuleKeys::Url(url) => event.word("jwks_url", url),
-        RuleKeys::Set(_) => event,
-    };
-    event.from(client)
+        RuleKeys::Set(set) => {
+            event.word("jwks_sha256", HEXLOWER.encode(Digest::of(set.as_str().as_bytes()).as_bytes()))
+        }
+    }
 }
 
 /// Conditions of a rule, for a person: `sub=repo:acme/* ref=refs/heads/main`.

@@ -159,6 +159,7 @@ async fn deleted_pod_ends_tokens_of_its_agents_and_attests_no_more() {
     let events: Vec<&Event> = trail.iter().filter(|event| event.event_type == EventType::TokenRevoked).collect();
     assert_eq!(events.len(), 2);
     assert!(events.iter().all(|event| event.detail.contains("level=agent")), "{events:?}");
+    assert!(events.iter().all(|event| event.detail.contains(" via=pod_watch")), "{events:?}");
     assert!(events.iter().all(|event| event.detail.contains("pod uid-1 was deleted")), "{events:?}");
     assert!(events.iter().any(|event| event.resource.as_deref() == Some(id.as_str())), "{events:?}");
 

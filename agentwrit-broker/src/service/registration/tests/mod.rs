@@ -6,6 +6,7 @@ mod limits;
 mod order;
 mod races;
 mod rejections;
+mod rule_events;
 
 use std::{
     collections::BTreeMap,
