@@ -141,11 +141,38 @@ impl AttestationError {
         matches!(self, Self::PodsNotListed | Self::TokenReviewUnavailable | Self::KeySetUnavailable)
     }
 
-    /// Returns the reason of the check that came later. With several rules it tells most; one that may pass at the next
-    /// attempt comes last.
-    pub(super) fn or_later(self, other: Self) -> Self {
-        let place = |reason| Self::ALL.iter().position(|known| *known == reason);
-        if place(other) > place(self) { other } else { self }
+    /// Returns true if the keys that the token names refuse its signature.
+    fn refuses_signature(self) -> bool {
+        matches!(self, Self::WrongAlgorithm | Self::BadSignature)
+    }
+}
+
+/// Reasons of the rules that do not permit a token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reasons {
+    latest: Option<AttestationError>,
+    temporary: Option<AttestationError>,
+}
+
+impl Reasons {
+    /// Adds the reason of a rule.
+    pub(super) fn add(&mut self, reason: AttestationError) {
+        let place = |reason| AttestationError::ALL.iter().position(|known| *known == reason);
+        if reason.is_temporary() {
+            self.temporary = Some(reason);
+        } else if self.latest.is_none_or(|latest| place(reason) > place(latest)) {
+            self.latest = Some(reason);
+        }
+    }
+
+    /// Returns the reason of the check that came latest: with several rules it tells most. A rule that cannot judge the token now
+    /// comes before it, because it may permit the token later, unless keys of the issuer refuse the signature: one rule whose
+    /// issuer is away must not have every forged token answered as if it could be right.
+    pub(super) fn most_telling(self) -> AttestationError {
+        match (self.latest, self.temporary) {
+            (Some(latest), Some(_)) if latest.refuses_signature() => latest,
+            (latest, temporary) => temporary.or(latest).unwrap_or(AttestationError::UnknownIssuer),
+        }
     }
 }
 
@@ -162,12 +189,33 @@ mod tests {
         assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
     }
 
+    fn of(reasons: &[AttestationError]) -> AttestationError {
+        let mut all = Reasons::default();
+        reasons.iter().for_each(|reason| all.add(*reason));
+        all.most_telling()
+    }
+
     #[test]
     fn reason_of_several_rules_is_that_of_latest_check() {
-        let wrong_key = AttestationError::UnknownKey;
-        assert_eq!(wrong_key.or_later(AttestationError::ClaimsMismatch), AttestationError::ClaimsMismatch);
-        assert_eq!(AttestationError::ClaimsMismatch.or_later(wrong_key), AttestationError::ClaimsMismatch);
-        let temporary = AttestationError::KeySetUnavailable;
-        assert_eq!(temporary.or_later(AttestationError::ClaimsMismatch), temporary);
+        use AttestationError::{
+            BadSignature, ClaimsMismatch, KeySetUnavailable, UnknownIssuer, UnknownKey, WrongAlgorithm,
+        };
+        assert_eq!(of(&[]), UnknownIssuer);
+        assert_eq!(of(&[UnknownKey, ClaimsMismatch]), ClaimsMismatch);
+        assert_eq!(of(&[ClaimsMismatch, UnknownKey]), ClaimsMismatch);
+        for (others, expected) in [
+            (&[][..], KeySetUnavailable),
+            (&[UnknownKey], KeySetUnavailable),
+            (&[ClaimsMismatch], KeySetUnavailable),
+            (&[BadSignature, ClaimsMismatch], KeySetUnavailable),
+            (&[BadSignature], BadSignature),
+            (&[UnknownKey, WrongAlgorithm], WrongAlgorithm),
+        ] {
+            for place in 0..=others.len() {
+                let mut reasons = others.to_vec();
+                reasons.insert(place, KeySetUnavailable);
+                assert_eq!(of(&reasons), expected, "{reasons:?}");
+            }
+        }
     }
 }

@@ -7,7 +7,8 @@
 //!    signature is verified. The API server is asked after all other checks of a registration ([`Attestor::review`]): a
 //!    request costs it more than the client.
 //! 3. Several rules are tried in the order given; the first that permits the token is taken. If none does, the reason is that
-//!    of the rule that came furthest. Rules whose keys need more than [`GRACE`] to be fetched are tried after the others.
+//!    of the rule that came furthest: see [`error::Reasons`]. Rules whose keys need more than [`GRACE`] to be fetched are tried
+//!    after the others.
 //! 4. Whether an assertion was used before is decided in the transaction that registers the agent, by [`Attested::assertion`].
 //! 5. The reason goes to log, metrics and audit trail. The client receives one text for all of them: see
 //!    [`AttestationError::is_temporary`] for the one distinction.
@@ -41,6 +42,7 @@ pub(crate) use self::{
 };
 use self::{
     address::SystemLookup,
+    error::Reasons,
     fetch::Fetcher,
     key_sets::KeySets,
     kubernetes::{ClusterPods, KubernetesApi, OwnCluster, PodState, Reviewed, is_service_account, pod_of, review},
@@ -115,12 +117,7 @@ impl Attestor {
         rules: &[R],
         attestation: &Attestation,
     ) -> Result<Attested, AttestationError> {
-        let judged = self.judge(rules, attestation).await;
-        match &judged {
-            Ok(_) => self.metrics.attestations().accepted(attestation.kind),
-            Err(error) => self.count(*error),
-        }
-        judged
+        self.judge(rules, attestation).await.inspect_err(|error| self.count(*error))
     }
 
     async fn judge<R: Borrow<TrustRule>>(
@@ -130,7 +127,7 @@ impl Attestor {
     ) -> Result<Attested, AttestationError> {
         let token = UnverifiedAssertion::parse(attestation.token.expose())?;
         let issuer = token.issuer(attestation.kind)?;
-        let mut latest = AttestationError::UnknownIssuer;
+        let mut reasons = Reasons::default();
         let mut checked = CheckedKeys::new(&self.signatures, &token);
         let rules = rules.iter().map(Borrow::<TrustRule>::borrow);
         let of_issuer = rules.filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer);
@@ -147,10 +144,10 @@ impl Attestor {
             };
             match attested {
                 Ok(attested) => return Ok(attested),
-                Err(error) => latest = latest.or_later(error),
+                Err(error) => reasons.add(error),
             }
         }
-        Err(latest)
+        Err(reasons.most_telling())
     }
 
     /// Judges a token whose signature is verified by one rule.

@@ -1,6 +1,7 @@
 //! Folds repeated denials, so that they cannot flood the trail.
 //!
-//! 1. Denials of one type, from one network, about one subject, within [`WINDOW`] are one event with a count.
+//! 1. Denials of one type, from one network, about one subject, with one reason of a fixed list, within [`WINDOW`] are one
+//!    event with a count.
 //! 2. A network has at most [`SUBJECTS_PER_SOURCE`] subjects per type and window; events about further subjects are counted together.
 //!    A subject has at most [`NETWORKS_PER_SUBJECT`] networks; events from further networks count as from many.
 //! 3. At most `capacity` events wait; further ones count as from many sources, one event per type. So do events without a
@@ -54,6 +55,7 @@ struct Key {
     event_type: EventType,
     source: Source,
     about: About,
+    reason: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -158,7 +160,8 @@ impl DenialFolder {
             (None, Some(resource)) => About::Resource(resource.clone()),
             (None, None) => About::Unspecified,
         };
-        let mut key = Key { event_type: denial.event_type, source: network(denial.source), about };
+        let mut key =
+            Key { event_type: denial.event_type, source: network(denial.source), about, reason: denial.reason };
         if self.waiting.contains_key(&key) {
             return key;
         }
@@ -170,14 +173,14 @@ impl DenialFolder {
         }
         let subjects = self.subjects.get(&(key.event_type, key.source)).copied().unwrap_or(0);
         if subjects >= SUBJECTS_PER_SOURCE && key.source != Source::Unstated {
-            key.about = About::Many;
+            (key.about, key.reason) = (About::Many, None);
         }
         if self.waiting.contains_key(&key) {
             return key;
         }
         let is_unidentified = !matches!(key.about, About::Subject(_));
         if self.waiting.len() >= self.capacity || (is_unidentified && !self.may_add_unidentified(now)) {
-            key = Key { event_type: key.event_type, source: Source::Many, about: About::Many };
+            key = Key { event_type: key.event_type, source: Source::Many, about: About::Many, reason: None };
         }
         key
     }
@@ -278,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn counts_reasons_of_one_source_apart_up_to_sixteen() {
+        const REASONS: [&str; 20] =
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
+        let (mut folder, now) = (DenialFolder::default(), Instant::now());
+        for reason in REASONS.into_iter().chain(REASONS) {
+            folder.add(denial(EventType::AttestationFailed, "192.0.2.1", "rule").reason(reason), now);
+        }
+        let details = details(folder.drain_all());
+        assert_eq!(details.len(), 17);
+        assert_eq!(details[0], "no reason=a from=192.0.2.1 count=2");
+        assert_eq!(details[16], "repeated denials from=192.0.2.1 count=8");
+    }
+
+    #[test]
     fn folds_many_subjects_of_one_source() {
         let (mut folder, now) = (DenialFolder::default(), Instant::now());
         for subject in 0..1000 {
@@ -366,6 +383,7 @@ mod tests {
                 let event_type = EventType::ALL[event_type];
                 let mut denial = denial(event_type, &format!("192.0.2.{host}"), &about.to_string());
                 denial.subject = (about % 3 == 1).then_some(Subject::Admin);
+                denial.reason = (host % 3 == 0).then_some(if about % 2 == 0 { "a" } else { "b" });
                 folder.add(denial, now);
                 prop_assert!(folder.waiting.len() <= capacity + EventType::ALL.len());
                 prop_assert_eq!(folder.waiting.len(), folder.order.len());

@@ -41,6 +41,8 @@ pub struct NewEvent {
     pub(crate) deleg_chain_hash: Option<String>,
     pub(crate) bytes_transferred: Option<u64>,
     pub(crate) count: u64,
+    /// Reason of a denial, of a fixed list. Denials with different ones are not folded together.
+    pub(super) reason: Option<&'static str>,
     detail: String,
 }
 
@@ -99,6 +101,7 @@ impl NewEvent {
             deleg_chain_hash: None,
             bytes_transferred: None,
             count: 1,
+            reason: None,
             detail: text,
         }
     }
@@ -164,6 +167,13 @@ impl NewEvent {
             self.detail.push_str(&quoted);
         }
         self
+    }
+
+    /// Adds the reason of a denial, of a fixed list, as `reason=`. Denials with another reason are counted apart.
+    #[must_use]
+    pub fn reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self.word("reason", reason)
     }
 
     /// Links this event to `head`.

@@ -130,6 +130,7 @@ impl RegistrationService {
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let Prepared { agent_id, draft, nonce, public_key, wants } = prepared;
+        let attested = registration.request.attestation.as_ref().map(|attestation| attestation.kind);
         let service = Arc::clone(self);
         let (agent_id, draft) = self
             .ledger
@@ -161,6 +162,9 @@ impl RegistrationService {
                 Ok((agent_id, draft))
             })
             .await?;
+        if let Some(kind) = attested {
+            self.metrics.attestations().accepted(kind);
+        }
         Ok((agent_id, self.issuer.sign(&draft)))
     }
 

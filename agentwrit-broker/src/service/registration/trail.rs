@@ -86,7 +86,7 @@ impl RegistrationService {
 fn denied_assertion(failure: &AttestationFailure, now: UnixTime, client: IpAddr) -> NewEvent {
     let AttestationFailure { reason, kind, issuer, rule } = failure;
     let event = NewEvent::denied(EventType::AttestationFailed, now, client, "attestation refused");
-    let event = event.word("kind", kind.as_str()).word("reason", reason);
+    let event = event.word("kind", kind.as_str()).reason(reason);
     let event = match rule {
         Some(rule) => event.resource(rule).word("trust_rule_id", rule),
         None => event,

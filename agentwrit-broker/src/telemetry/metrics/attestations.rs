@@ -28,7 +28,7 @@ impl AttestationMetrics {
         }
     }
 
-    /// Counts an attestation that a trust rule permits.
+    /// Counts an attestation that registered an agent.
     pub(crate) fn accepted(&self, kind: AttestationKind) {
         self.accepted.get_or_create(&Label::fixed("kind", kind.as_str())).inc();
     }
@@ -61,7 +61,7 @@ impl AttestationMetrics {
         for status in [Status::Success, Status::Failure] {
             drop(self.key_set_fetches.get_or_create(&status.label()));
         }
-        registry.register("attestations", "Attestations that a trust rule permits, by kind", self.accepted.clone());
+        registry.register("attestations", "Attestations that registered an agent, by kind", self.accepted.clone());
         let help = "Attestations that were rejected, by reason";
         registry.register("attestations_rejected", help, self.rejected.clone());
         let help = "Requests for key sets of other issuers, by outcome";

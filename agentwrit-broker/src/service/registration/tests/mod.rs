@@ -169,6 +169,14 @@ async fn registers_agent_and_names_rule_and_subject_in_trail() {
     let event = trail.iter().find(|event| event.event_type == EventType::AgentRegistered).unwrap();
     let words = format!("trust_rule_id={} issuer={ISSUER} subject=repo:acme/app", attesting.rule.id);
     assert!(event.detail.contains(&words), "{}", event.detail);
+    attesting.register(&attesting.assertion("1")).await.unwrap_err();
+    let metrics = attesting.services().metrics.encode();
+    for line in [
+        r#"agentwrit_attestations_total{kind="oidc"} 1"#,
+        r#"agentwrit_attestations_rejected_total{reason="assertion_used"} 1"#,
+    ] {
+        assert!(metrics.contains(&format!("{line}\n")), "{line} is not in {metrics}");
+    }
 }
 
 #[tokio::test]

@@ -132,6 +132,40 @@ async fn trail_has_reason_and_issuer_that_client_does_not_receive() {
 }
 
 #[tokio::test]
+async fn refusals_from_one_network_for_other_reasons_are_recorded_apart() {
+    let attesting = Attesting::new().await;
+    let used = attesting.assertion("1");
+    attesting.register(&used).await.unwrap();
+    let other = assertion(attesting.services(), "2", &json!({ "aud": "https://other.example" }));
+    let malformed = Secret::from("e30.e30.e30");
+    for assertion in [&malformed, &malformed, &other, &used, &malformed] {
+        attesting.register(assertion).await.unwrap_err();
+    }
+    attesting.services().ledger.write_all_denials().await.unwrap();
+    let trail = attesting.test.trail().await;
+    let denied = trail.iter().filter(|event| event.event_type == EventType::AttestationFailed);
+    let of_reason = |reason: &str| denied.clone().filter(move |event| event.detail.contains(reason)).count();
+    assert_eq!(["malformed_token", "audience_mismatch", "assertion_used"].map(of_reason), [1, 1, 1]);
+    assert!(denied.clone().any(|event| event.detail.ends_with(" count=3")), "{denied:?}");
+}
+
+#[tokio::test]
+async fn forged_assertion_is_recorded_while_issuer_of_another_rule_is_away() {
+    let attesting = Attesting::new().await;
+    let keys = TrustRuleRequest {
+        jwks: None,
+        jwks_url: Some("http://127.0.0.1:1/keys".to_owned()),
+        ..rule_request(&attesting.app_id, "away")
+    };
+    attesting.services().trust_rules.add(Subject::Admin, None, keys, CLIENT).await.unwrap();
+    let forged = IssuerKey::generate(Algorithm::Es256, "1").token(&json!({ "iss": ISSUER, "sub": "repo:acme/app" }));
+    assert_eq!(reason(attesting.register(&Secret::new(forged)).await), "bad_signature");
+    let unknown = IssuerKey::generate(Algorithm::Es256, "2").token(&json!({ "iss": ISSUER, "sub": "repo:acme/app" }));
+    let unknown = attesting.register(&Secret::new(unknown)).await.unwrap_err();
+    assert!(matches!(unknown, Error::AttestationUnavailable(_)), "the other rule may know the key: {unknown:?}");
+}
+
+#[tokio::test]
 async fn operator_can_add_no_rule_beyond_ceiling_or_for_unknown_app() {
     let attesting = Attesting::new().await;
     let add = |request| attesting.services().trust_rules.add(Subject::Admin, None, request, CLIENT);
