@@ -39,6 +39,7 @@ pub(crate) use self::{
     address::PrivateHosts,
     error::AttestationError,
     kubernetes::{KubernetesSettings, Pod, PodAgents, PodWatch, api_server_url},
+    registered::MAX_LIFETIME,
 };
 use self::{
     address::SystemLookup,

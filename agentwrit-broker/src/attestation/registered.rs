@@ -16,7 +16,7 @@ use super::error::AttestationError;
 /// Time by which `nbf` and `iat` may be ahead of the broker's clock.
 const LEEWAY: Duration = Duration::from_secs(60);
 /// Longest lifetime.
-const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Largest integer that every JSON implementation keeps.
 const MAX_NUMBER: f64 = 9_007_199_254_740_991.0;
 

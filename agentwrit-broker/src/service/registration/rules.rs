@@ -10,7 +10,7 @@ use super::{
     request::{Credential, Registration, failure},
 };
 use crate::{
-    attestation::Attested,
+    attestation::{Attested, MAX_LIFETIME},
     clock::is_from_the_future,
     domain::{App, AppStatus, AttestedIdentity, Digest, LaunchToken, LaunchTokenId, RegisteredWith, TrustRule},
     limits::budgets::Spending,
@@ -130,8 +130,10 @@ impl Permission {
         }
     }
 
-    fn of_assertion(attested: &Attested) -> Self {
+    fn of_assertion(attested: &Attested, now: UnixTime) -> Self {
         let rule = &attested.rule;
+        // An issuer may give several tokens one `jti`: none of them with an `iat` up to now is valid for longer.
+        let expires_at = attested.expires_at.max(now.saturating_add(MAX_LIFETIME + ISSUER_LEEWAY));
         let identity = AttestedIdentity {
             rule: rule.id.clone(),
             issuer: rule.issuer.clone(),
@@ -144,7 +146,7 @@ impl Permission {
             registered_with: RegisteredWith::Attestation(identity),
             spending: Spending::attested_registration(rule),
             requires_binding: false,
-            consumption: Consumption::Assertion { assertion: attested.assertion, expires_at: attested.expires_at },
+            consumption: Consumption::Assertion { assertion: attested.assertion, expires_at },
         }
     }
 
@@ -173,7 +175,7 @@ pub(super) fn decide(registration: &Registration, facts: &Facts, now: UnixTime) 
             check_assertion(attested, facts_of_it, now)?;
             check_scope(registration, &attested.rule.allowed_scope)?;
             check_ceiling(registration, facts.app.as_ref(), || failure("app_not_active", attested))?;
-            Permission::of_assertion(attested)
+            Permission::of_assertion(attested, now)
         }
         (Credential::LaunchToken(_) | Credential::Assertion(_), _) => return Err(Error::LaunchTokenUnknown),
     };

@@ -85,7 +85,7 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Records the use of an assertion until it expires. Returns false if it was used before.
+    /// Records the use of an assertion until `expires_at`. Returns false if it was used before.
     ///
     /// # Errors
     ///

@@ -50,10 +50,25 @@ async fn used_assertion_is_rejected_after_its_use_was_deleted() {
     let attesting = Attesting::new().await;
     let used = attesting.assertion("1");
     attesting.register(&used).await.unwrap();
-    let until = attesting.test.clock.now().saturating_add(std::time::Duration::from_secs(301));
-    attesting.services().ledger.transact(move |tx| tx.prune(until, until)).await.unwrap();
+    let until = attesting.test.clock.now().saturating_add(std::time::Duration::from_secs(86_400 + 61));
+    let pruned = attesting.services().ledger.transact(move |tx| tx.prune(until, until)).await.unwrap();
+    assert_eq!(pruned.assertions, 1);
     attesting.test.clock.set(until);
     assert_eq!(reason(attesting.register(&used).await), "expired");
+}
+
+#[tokio::test]
+async fn assertion_with_used_jti_that_expires_later_registers_no_agent() {
+    let attesting = Attesting::new().await;
+    attesting.register(&attesting.assertion("1")).await.unwrap();
+    let now = attesting.test.clock.now();
+    let longer = assertion(attesting.services(), "1", &json!({ "exp": now.seconds() + 86_400 }));
+    for seconds in [301, 86_399] {
+        let until = now.saturating_add(std::time::Duration::from_secs(seconds));
+        attesting.services().ledger.transact(move |tx| tx.prune(until, until)).await.unwrap();
+        attesting.test.clock.set(until);
+        assert_eq!(reason(attesting.register(&longer).await), "assertion_used", "after {seconds} s");
+    }
 }
 
 #[tokio::test]
