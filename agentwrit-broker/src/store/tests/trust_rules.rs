@@ -55,6 +55,58 @@ async fn finds_trust_rules_by_id_name_and_issuer_in_order_of_creation() {
 }
 
 #[tokio::test]
+async fn finds_trust_rules_of_app_and_active_apps_of_issuer() {
+    let fixture = Fixture::new();
+    let of = |name, app| TrustRule { app_id: app_id(app), ..trust_rule(name) };
+    let added = fixture
+        .write(move |tx| {
+            for (name, status) in [
+                ("web", AppStatus::Active),
+                ("desk", AppStatus::Active),
+                ("idle", AppStatus::Active),
+                ("late", AppStatus::Suspended),
+                ("gone", AppStatus::Inactive),
+            ] {
+                tx.insert_app(&App { status, ..app(name) })?;
+            }
+            let kubernetes = TrustRule { kind: AttestationKind::Kubernetes, ..of("cluster", "idle") };
+            let other_issuer = TrustRule { issuer: "https://id.example/".to_owned(), ..of("other", "idle") };
+            let rules = [
+                of("rule-a", "web"),
+                of("rule-b", "desk"),
+                of("rule-c", "web"),
+                of("rule-d", "late"),
+                of("rule-e", "gone"),
+                kubernetes,
+                other_issuer,
+            ];
+            let added: Option<Vec<_>> =
+                rules.into_iter().map(|rule| tx.insert_trust_rule(rule)).collect::<Result<_, _>>()?;
+            let added = added.unwrap();
+            assert_eq!(tx.trust_rules_of_app(&app_id("web"))?, [added[0].clone(), added[2].clone()]);
+            Ok(added)
+        })
+        .await;
+    let fixture = fixture.reopen().await;
+    fixture
+        .read(move |reader| {
+            assert_eq!(reader.trust_rules_of_app(&app_id("web"))?, [added[0].clone(), added[2].clone()]);
+            assert_eq!(reader.trust_rules_of_app(&app_id("none"))?, []);
+            let apps = |kind, issuer| -> Result<Vec<String>, StoreError> {
+                let apps = reader.active_apps_trusting(kind, issuer)?;
+                let mut names: Vec<String> = apps.iter().map(|app| app.name.as_str().to_owned()).collect();
+                names.sort();
+                Ok(names)
+            };
+            assert_eq!(apps(AttestationKind::Oidc, ISSUER)?, ["desk", "web"]);
+            assert_eq!(apps(AttestationKind::Kubernetes, ISSUER)?, ["idle"]);
+            assert_eq!(apps(AttestationKind::Spiffe, ISSUER)?, [""; 0]);
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn trust_rule_in_memory_equals_stored_one_when_clock_has_nanoseconds() {
     let fixture = Fixture::new();
     let created_at = UnixTime::since_epoch(Duration::from_nanos(5_000_000_123));
