@@ -67,6 +67,19 @@ impl UnixTime {
             .map_or_else(|| String::from("9999-12-31T23:59:59Z"), |timestamp| timestamp.to_string())
     }
 
+    /// Parses the text that [`to_rfc3339`](Self::to_rfc3339) returns for a moment, and no other spelling of it.
+    pub(crate) fn parse_canonical(text: &str) -> Option<Self> {
+        let [year @ .., b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'Z'] = text.as_bytes()
+        else {
+            return None;
+        };
+        let is_canonical = year.len() == 4
+            && year.iter().chain([m1, m2, d1, d2, h1, h2, n1, n2, s1, s2]).all(u8::is_ascii_digit)
+            // RFC 3339 parsers take a leap second for the second before.
+            && *s1 < b'6';
+        if is_canonical { Self::parse_rfc3339(text).ok() } else { None }
+    }
+
     /// Parses RFC 3339 with any offset; the offset is applied.
     ///
     /// # Errors
@@ -147,6 +160,8 @@ impl Clock for SystemClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -155,6 +170,23 @@ mod tests {
         assert_eq!(time.to_rfc3339(), "2026-11-21T08:00:00Z");
         assert_eq!(UnixTime::parse_rfc3339("2026-11-21T08:00:00Z"), Ok(time));
         assert_eq!(UnixTime::parse_rfc3339("2026-11-21T09:00:00+01:00"), Ok(time));
+    }
+
+    fn near_canonical() -> impl Strategy<Value = String> {
+        let digits = |least: u32, most: u32| (least..=most).prop_map(|number| format!("{number:02}"));
+        let date = (1960_u32..=10_010, digits(0, 13), digits(0, 32)).prop_map(|(y, m, d)| format!("{y:04}-{m}-{d}"));
+        let time = (digits(0, 24), digits(0, 60), digits(0, 60)).prop_map(|(h, m, s)| format!("{h}:{m}:{s}"));
+        let rest =
+            (prop::sample::select(vec!["T", "t", " "]), prop::sample::select(vec!["Z", "z", "+00:00", ".0Z", ""]));
+        (date, time, rest).prop_map(|(date, time, (middle, end))| format!("{date}{middle}{time}{end}"))
+    }
+
+    proptest! {
+        #[test]
+        fn parse_canonical_accepts_exactly_what_is_printed(text in near_canonical()) {
+            let expected = UnixTime::parse_rfc3339(&text).ok().filter(|time| time.to_rfc3339() == text);
+            prop_assert_eq!(UnixTime::parse_canonical(&text), expected);
+        }
     }
 
     #[test]

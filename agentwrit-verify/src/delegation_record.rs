@@ -144,13 +144,13 @@ impl TryFrom<Object<RawRecord>> for DelegationRecord {
     }
 }
 
-fn distinct(scopes: Vec<Scope>) -> Result<ScopeSet, RecordFormatError> {
+pub(crate) fn distinct(scopes: Vec<Scope>) -> Result<ScopeSet, RecordFormatError> {
     let written = scopes.len();
     ScopeSet::new(scopes).ok().filter(|set| set.len() == written).ok_or(RecordFormatError::Scopes)
 }
 
-fn canonical_time(text: &str) -> Result<UnixTime, RecordFormatError> {
-    UnixTime::parse_rfc3339(text).ok().filter(|time| time.to_rfc3339() == text).ok_or(RecordFormatError::Time)
+pub(crate) fn canonical_time(text: &str) -> Result<UnixTime, RecordFormatError> {
+    UnixTime::parse_canonical(text).ok_or(RecordFormatError::Time)
 }
 
 /// Error of a record that is not encoded as a broker encodes it.

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod inspection;
 #[cfg(feature = "issue")]
 pub mod issue;
+mod issued_claims;
 mod jws;
 mod key_announcement;
 pub mod keys;

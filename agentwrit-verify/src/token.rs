@@ -4,6 +4,7 @@ pub use crate::jws::MAX_TOKEN_LENGTH;
 use crate::{
     claims::ClaimSet,
     error::{TokenFormatError, VerifyError},
+    issued_claims,
     jws::{CompactJws, MAX_DEPTH},
     keys::{KeyId, KeySet},
 };
@@ -83,7 +84,11 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// [`VerifyError::Malformed`] when the payload is not a claim set.
     pub fn claims(&self) -> Result<ClaimSet, VerifyError> {
-        agentwrit_json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
+        let payload = self.jws.payload()?;
+        if let Some(claims) = issued_claims::parse(&payload) {
+            return Ok(claims);
+        }
+        agentwrit_json::object_from_slice(&payload, MAX_DEPTH)
             .map_err(|error| TokenFormatError::Claims { message: error.to_string() }.into())
     }
 

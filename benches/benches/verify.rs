@@ -15,8 +15,9 @@ use agentwrit_bench::peers::Peers;
 use agentwrit_bench::report::{Bound, Target, table, verdicts};
 use agentwrit_bench::rounds::{Contender, Schedule, Series};
 use agentwrit_verify::{
-    Clock as _, Level, RevocationKey, RevocationList, SystemClock, UnverifiedToken, Verifier, VerifierBuilder,
+    ClaimSet, Clock as _, Level, RevocationKey, RevocationList, SystemClock, UnverifiedToken, Verifier, VerifierBuilder,
 };
+use data_encoding::BASE64URL_NOPAD;
 
 const TOKENS: usize = 10_000;
 // A turn takes about a millisecond: on a busy machine most turns end before the scheduler preempts them, and the median
@@ -134,6 +135,8 @@ fn first_sight_targets(series: &[Series]) -> Vec<Target> {
 /// Parts of the verification of a new token, to locate a slowdown.
 fn parts(corpus: &Corpus) -> Vec<Series> {
     let verifier = verifier(corpus, 0);
+    let unverified: Vec<_> =
+        corpus.tokens().iter().filter_map(|token| UnverifiedToken::decode(&token.text).ok()).collect();
     let key = corpus.key_set().iter().next();
     let signature =
         |n: usize| key.is_some_and(|key| key.verifies(corpus.token(n).signed_part(), &corpus.token(n).signature));
@@ -155,6 +158,12 @@ fn parts(corpus: &Corpus) -> Vec<Series> {
     let contenders = [
         Contender::new("the whole, cache off", |n| verifier.verify(&corpus.token(n).text).is_ok()),
         Contender::new("signature", signature),
+        Contender::new("claims", |n| unverified.get(n).is_some_and(|token| token.claims().is_ok())),
+        Contender::new("claims, strict parser of any form", |n| {
+            let payload = corpus.token(n).text.split('.').nth(1).unwrap_or_default();
+            let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap_or_default();
+            agentwrit_json::object_from_slice::<ClaimSet>(&payload, 16).is_ok()
+        }),
         Contender::new("header", |n| UnverifiedToken::decode(&corpus.token(n).text).is_ok()),
         Contender::new("header and claims", |n| {
             UnverifiedToken::decode(&corpus.token(n).text).is_ok_and(|token| token.claims().is_ok())

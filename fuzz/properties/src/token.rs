@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use agentwrit_verify::{UnverifiedToken, Verifier, VerifyError, testing::TestIssuer};
+use agentwrit_verify::{ClaimSet, UnverifiedToken, Verifier, VerifyError, testing::TestIssuer};
 
 fn target() -> &'static (TestIssuer, Verifier) {
     static TARGET: OnceLock<(TestIssuer, Verifier)> = OnceLock::new();
@@ -40,6 +40,8 @@ pub fn check(text: &str) {
                 assert_eq!(data_encoding::BASE64URL_NOPAD.encode(&bytes), part);
             }
         }
-        let _claims = token.claims().is_ok();
+        let payload = data_encoding::BASE64URL_NOPAD.decode(text.split('.').nth(1).unwrap_or_default().as_bytes());
+        let strict = payload.ok().and_then(|payload| agentwrit_json::object_from_slice::<ClaimSet>(&payload, 16).ok());
+        assert_eq!(token.claims().ok(), strict, "claims are those of the strict parser");
     }
 }
