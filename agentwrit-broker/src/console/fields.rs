@@ -55,6 +55,14 @@ impl Fields {
         self.parsed(name, |text| text.parse().map_err(|_| "must be a whole number"))
     }
 
+    /// Rejects a form of which the operator has not typed what it changes into `confirm`.
+    pub(super) fn confirmed(&self, target: &str) -> Result<(), ConsoleError> {
+        if self.text("confirm") == Some(target) {
+            return Ok(());
+        }
+        Err(ConsoleError::Field { name: "confirm", problem: format!("must be `{target}`; nothing was done") })
+    }
+
     /// Returns the query of these fields with another value of `name`.
     pub(super) fn query_with(&self, name: &str, value: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());

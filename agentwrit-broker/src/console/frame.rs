@@ -25,12 +25,13 @@ impl Frame {
 
     /// Returns the entries of the navigation: path, title, and whether it is the active one.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-        const ENTRIES: [(&str, &str); 8] = [
+        const ENTRIES: [(&str, &str); 9] = [
             ("/console", "Overview"),
             ("/console/agents", "Agents"),
             ("/console/revoke", "Revoke"),
             ("/console/apps", "Apps"),
             ("/console/launch-tokens", "Launch tokens"),
+            ("/console/trust-rules", "Trust rules"),
             ("/console/verifiers", "Verifiers"),
             ("/console/keys", "Keys"),
             ("/console/audit", "Audit"),

@@ -67,6 +67,11 @@ impl KeyRow {
         self.state == KeyState::Prepared
     }
 
+    /// Returns whether it may be retired: it has signed nothing, or all that it signed has expired.
+    fn is_retirable(&self) -> bool {
+        matches!(self.state, KeyState::Prepared | KeyState::Retiring)
+    }
+
     fn is_withdrawn(&self) -> bool {
         self.state == KeyState::Withdrawn
     }
@@ -92,10 +97,7 @@ pub(super) async fn change(
         Some("withdraw") => {
             let kid = kid()?;
             // Withdrawing ends every token of the key: the operator types its id.
-            if form.text("confirm") != Some(kid.as_str()) {
-                let problem = "must be the id of the key".to_owned();
-                return Err(ConsoleError::Field { name: "confirm", problem });
-            }
+            form.confirmed(&kid)?;
             KeyOperation::Withdraw { kid }
         }
         Some(_) | None => return Err(Error::invalid("action", "is not known").into()),

@@ -31,6 +31,7 @@ mod session;
 mod sign_in;
 #[cfg(test)]
 mod tests;
+mod trust_rules;
 mod verifiers;
 
 use std::sync::Arc;
@@ -74,7 +75,10 @@ impl Console {
             .route("/console/app", get(apps::page).post(apps::change))
             .route("/console/launch-tokens", get(launch_tokens::list).post(launch_tokens::issue))
             .route("/console/launch-tokens/delete", post(launch_tokens::delete))
-            .route("/console/verifiers", get(verifiers::list))
+            .route("/console/trust-rules", get(trust_rules::list).post(trust_rules::add))
+            .route("/console/trust-rules/remove", post(trust_rules::remove))
+            .route("/console/verifiers", get(verifiers::list).post(verifiers::enrol))
+            .route("/console/verifiers/remove", post(verifiers::remove))
             .route("/console/keys", get(keys::list).post(keys::change))
             .route("/console/audit", get(audit::list))
             .route("/console/audit/export", get(audit::export))

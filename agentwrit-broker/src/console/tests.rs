@@ -1,5 +1,7 @@
 //! The pages of a broker, on a clock that tests move.
 
+mod administration;
+
 use std::{sync::Arc, time::Duration};
 
 use agentwrit_protocol::{Base64, Hex, LaunchTokenRequest, Presented, RegistrationRequest};
@@ -27,12 +29,13 @@ use crate::{
 
 const SECRET: &str = "a secret for the console's tests";
 const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "/console",
     "/console/agents",
     "/console/revoke",
     "/console/apps",
     "/console/launch-tokens",
+    "/console/trust-rules",
     "/console/verifiers",
     "/console/keys",
     "/console/audit",

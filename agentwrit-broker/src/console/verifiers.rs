@@ -1,16 +1,23 @@
 //! `/console/verifiers`: services that report what they apply.
 
-use agentwrit_verify::report::ReportedBound;
+use agentwrit_protocol::{JsonRequest, VerifierEnrolmentRequest};
+use agentwrit_verify::report::{ReportedBound, VerifierName};
 use askama::Template;
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+};
+use serde_json::json;
 
 use super::{
     Console,
     error::ConsoleError,
+    fields::Action,
     format::Time,
     frame::Frame,
     page::{Operator, render},
 };
+use crate::http::HttpError;
 
 #[derive(Template)]
 #[template(path = "console/verifiers.html")]
@@ -71,4 +78,26 @@ pub(super) async fn list(State(console): State<Console>, operator: Operator) -> 
         followers: services.feed.followers(),
         verifiers: sections.collect(),
     })
+}
+
+pub(super) async fn enrol(
+    State(console): State<Console>,
+    Action { operator, form }: Action,
+) -> Result<Response, ConsoleError> {
+    let body = json!({
+        "name": form.text("name"), "public_key": form.text("public_key"), "max_bound": form.number("max_bound")?,
+    });
+    let request = VerifierEnrolmentRequest::from_json(body.to_string().as_bytes());
+    let request = request.map_err(|error| ConsoleError::Form(HttpError::from(error)))?;
+    console.services.verifiers.enrol(operator.bearer(), request, operator.client).await?;
+    Ok(Redirect::to("/console/verifiers").into_response())
+}
+
+pub(super) async fn remove(
+    State(console): State<Console>,
+    Action { operator, form }: Action,
+) -> Result<Response, ConsoleError> {
+    let name = form.required("name", VerifierName::parse)?;
+    console.services.verifiers.remove(operator.bearer(), name, operator.client).await?;
+    Ok(Redirect::to("/console/verifiers").into_response())
 }

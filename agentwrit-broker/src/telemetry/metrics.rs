@@ -88,7 +88,7 @@ impl Metrics {
     pub const MAX_SCOPE_LABELS: usize = 200;
 
     /// Number of endpoints with labels of their own; the others count as `other`.
-    pub const MAX_ENDPOINT_LABELS: usize = 64;
+    pub const MAX_ENDPOINT_LABELS: usize = 96;
 
     /// Metrics that are all zero.
     #[must_use]
