@@ -1,13 +1,20 @@
 //! `/console/audit`: the trail, and its verification.
 
+use std::time::Duration;
+
 use agentwrit_protocol::{Event, EventType, Outcome};
 use agentwrit_verify::{PathSegment, SubjectFilter, UnixTime};
 use askama::Template;
 use axum::{
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{IntoResponse, Response},
 };
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{
+    HeaderName,
+    header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    request::Parts,
+};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Console,
@@ -27,6 +34,15 @@ const PAGE: u64 = 100;
 /// Number of events that a verification reads.
 const VERIFIED: u64 = 10_000;
 
+/// Header of a request that waits for an event: the number of the newest event that its page shows.
+const NEWEST: HeaderName = HeaderName::from_static("agentwrit-newest");
+/// Longest time that a request waits for an event.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Pause between two reads of a request that waits: brokers of one database do not tell each other of events.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Largest number of requests that wait; any other gets the present page.
+pub(super) const MAX_WAITING: usize = 16;
+
 #[derive(Template)]
 #[template(path = "console/audit.html")]
 struct AuditPage {
@@ -35,6 +51,8 @@ struct AuditPage {
     types: Vec<(&'static str, bool)>,
     outcome: String,
     total: String,
+    /// Number of the newest event, 0 without one.
+    newest: u64,
     events: Vec<EventRow>,
     /// Query of the export.
     export: String,
@@ -80,11 +98,18 @@ impl EventRow {
 
 pub(super) async fn list(
     State(console): State<Console>,
-    operator: Operator,
+    mut operator: Operator,
     fields: Fields,
+    mut parts: Parts,
 ) -> Result<Response, ConsoleError> {
     let (filter, skipped) = (filter(&fields)?, fields.number("skip")?.unwrap_or(0));
     let (event_type, outcome) = (filter.event_type, filter.outcome);
+    let shown = parts.headers.get(NEWEST).and_then(|shown| shown.to_str().ok()?.parse().ok());
+    if let Some(shown) = shown {
+        wait_for_event(&console, AuditQuery { cursor: shown, limit: 1, ..filter.clone() }).await?;
+        // The session may have ended meanwhile.
+        operator = Operator::from_request_parts(&mut parts, &console).await?;
+    }
     let (events, total) = newest(&console, filter, skipped, PAGE).await?;
     let older = (total > skipped.saturating_add(PAGE)).then(|| skipped.saturating_add(PAGE));
     let newer = (skipped > 0).then(|| skipped.saturating_sub(PAGE));
@@ -94,12 +119,31 @@ pub(super) async fn list(
         types: EventType::ALL.iter().map(|known| (known.as_str(), Some(*known) == event_type)).collect(),
         outcome: outcome.map(Outcome::as_str).unwrap_or_default().to_owned(),
         total: number(total),
+        newest: events.last().map_or(0, |event| event.id.sequence()),
         events: events.iter().rev().map(EventRow::of).collect(),
         export: fields.query_with("skip", ""),
         older: older.map(link),
         newer: newer.map(link),
         fields,
     })
+}
+
+/// Waits until an event matches, for [`LONGEST_WAIT`] at most and until the broker stops.
+async fn wait_for_event(console: &Console, next: AuditQuery) -> Result<(), ConsoleError> {
+    let Ok(_place) = console.waiting.try_acquire() else { return Ok(()) };
+    let (mut stopping, until) = (console.services.stopping.subscribe(), Instant::now() + LONGEST_WAIT);
+    while Instant::now() < until {
+        let query = next.clone();
+        let read = console.services.ledger.read(move |reader| Ok::<_, Error>(reader.audit_events(&query)?.events));
+        if !read.await?.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// Sends the newest events that match as a file, oldest first, one JSON object in each line.

@@ -41,6 +41,8 @@ use axum::{
     routing::{get, post},
 };
 
+use tokio::sync::Semaphore;
+
 use self::{overview::Activity, session::Sessions};
 use crate::service::Services;
 
@@ -53,12 +55,15 @@ pub(crate) struct Console {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
     activity: Arc<Activity>,
+    /// Places of requests that wait for an event.
+    waiting: Arc<Semaphore>,
 }
 
 impl Console {
     /// Creates a console without sessions. `is_https` tells whether browsers reach it by TLS.
     pub(crate) fn new(services: Arc<Services>, is_https: bool) -> Self {
-        Self { services, sessions: Arc::new(Sessions::new(is_https)), activity: Arc::default() }
+        let (sessions, waiting) = (Arc::new(Sessions::new(is_https)), Arc::new(Semaphore::new(audit::MAX_WAITING)));
+        Self { services, sessions, activity: Arc::default(), waiting }
     }
 
     /// Returns the routes of the pages, for the router of the broker.

@@ -34,26 +34,35 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Height of the chart, in units of its drawing.
 const HEIGHT: u64 = 60;
 
-/// Numbers of requests, sampled when the page is shown and at no other time.
+/// Numbers of requests and of live agents, sampled when the page is shown and at no other time.
 #[derive(Debug, Default)]
-pub(super) struct Activity(Mutex<VecDeque<(Instant, u64)>>);
+pub(super) struct Activity(Mutex<VecDeque<Sample>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    requests: u64,
+    agents: u64,
+}
 
 impl Activity {
-    /// Takes a sample. Returns the requests per second between samples, oldest first.
-    fn sample(&self, requests: u64, now: Instant) -> Vec<u64> {
+    /// Takes a sample. Returns the requests per second between samples and the agents at their ends, oldest first.
+    fn sample(&self, sample: Sample) -> (Vec<u64>, Vec<u64>) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = samples.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= SAMPLE_INTERVAL);
+        let is_due = samples.back().is_none_or(|last| sample.at.saturating_duration_since(last.at) >= SAMPLE_INTERVAL);
         if is_due {
-            samples.push_back((now, requests));
+            samples.push_back(sample);
         }
         if samples.len() > SAMPLES {
             samples.pop_front();
         }
-        let rate = |((from, before), (to, after)): (&(Instant, u64), &(Instant, u64))| {
-            let milliseconds = u64::try_from(to.saturating_duration_since(*from).as_millis()).unwrap_or(u64::MAX);
-            after.saturating_sub(*before).saturating_mul(1000).checked_div(milliseconds).unwrap_or(0)
+        let rate = |(before, after): (&Sample, &Sample)| {
+            let passed = after.at.saturating_duration_since(before.at).as_millis();
+            let requests = after.requests.saturating_sub(before.requests).saturating_mul(1000);
+            requests.checked_div(u64::try_from(passed).unwrap_or(u64::MAX)).unwrap_or(0)
         };
-        samples.iter().zip(samples.iter().skip(1)).map(rate).collect()
+        let rates = samples.iter().zip(samples.iter().skip(1)).map(rate).collect();
+        (rates, samples.iter().skip(1).map(|sample| sample.agents).collect())
     }
 }
 
@@ -68,6 +77,7 @@ struct OverviewPage {
     warnings: Vec<&'static str>,
     figures: Vec<Figure>,
     requests: Chart,
+    agents: Chart,
     rejections: Vec<Bar>,
     verifiers: Vec<VerifierRow>,
     followers: usize,
@@ -82,25 +92,26 @@ struct Figure {
     path: &'static str,
 }
 
-/// Requests per second.
+/// A number over time.
 struct Chart {
-    latest: u64,
-    most: u64,
+    latest: String,
+    most: String,
     /// Points of a line, in units of the drawing.
     points: String,
 }
 
 impl Chart {
-    fn of(rates: &[u64]) -> Self {
-        let most = rates.iter().copied().max().unwrap_or(0);
+    fn of(numbers: &[u64]) -> Self {
+        let most = numbers.iter().copied().max().unwrap_or(0);
         let mut points = String::new();
-        for (column, rate) in (0_usize..).zip(rates) {
-            let height = rate.saturating_mul(HEIGHT).checked_div(most).unwrap_or(0);
+        for (column, shown) in (0_usize..).zip(numbers) {
+            let height = shown.saturating_mul(HEIGHT).checked_div(most).unwrap_or(0);
             let (x, y) = (column.saturating_mul(4), HEIGHT.saturating_sub(height).saturating_add(2));
             // Writing to a `String` cannot fail.
             write!(points, "{x},{y} ").unwrap_or_default();
         }
-        Self { latest: rates.last().copied().unwrap_or(0), most, points: points.trim_end().to_owned() }
+        let latest = numbers.last().copied().unwrap_or(0);
+        Self { latest: number(latest), most: number(most), points: points.trim_end().to_owned() }
     }
 }
 
@@ -117,6 +128,8 @@ struct VerifierRow {
     instances: usize,
     /// Entries of the log that its slowest instance has not applied; none for another log.
     behind: Option<u64>,
+    /// Percentage of the largest such number.
+    width: u64,
     heard: Option<Time>,
 }
 
@@ -204,7 +217,8 @@ pub(super) async fn page(State(console): State<Console>, operator: Operator) -> 
         Counts::read(reader, now)
     });
     let counts = counts.await?;
-    let rates = console.activity.sample(services.metrics.requests(), services.ledger.monotonic());
+    let (requests, at) = (services.metrics.requests(), services.ledger.monotonic());
+    let (rates, agents) = console.activity.sample(Sample { at, requests, agents: counts.agents });
     let clock_warnings = services.ledger.clock_monitor.warnings(services.ledger.clock.as_ref());
     let end = services.feed.end();
     render(&OverviewPage {
@@ -216,6 +230,7 @@ pub(super) async fn page(State(console): State<Console>, operator: Operator) -> 
         warnings: clock_warnings.into_iter().map(ClockWarning::as_str).chain(services.keys.warnings()).collect(),
         figures: counts.figures(),
         requests: Chart::of(&rates),
+        agents: Chart::of(&agents),
         rejections: counts.bars(),
         verifiers: verifiers(services, now).await?,
         followers: services.feed.followers(),
@@ -233,11 +248,17 @@ async fn verifiers(services: &Services, now: UnixTime) -> Result<Vec<VerifierRow
         VerifierRow {
             name: verifier.enrolment.name.to_string(),
             instances: verifier.instances.len(),
+            width: 0,
             behind: of_log.map(|state| end.cursor.saturating_sub(state.applied.position())).max(),
             heard: verifier.instances.iter().map(|state| state.heard_at).max().map(|at| Time::new(at, now)),
         }
     };
-    Ok(enrolled.map(row).collect())
+    let mut rows: Vec<VerifierRow> = enrolled.map(row).collect();
+    let most = rows.iter().filter_map(|row| row.behind).max().unwrap_or(0);
+    for row in &mut rows {
+        row.width = row.behind.unwrap_or(0).saturating_mul(100).checked_div(most).unwrap_or(0);
+    }
+    Ok(rows)
 }
 
 async fn keys(services: &Services, now: UnixTime) -> Result<Vec<KeyRow>, Error> {
@@ -259,20 +280,24 @@ mod tests {
     #[test]
     fn samples_rates_at_most_once_a_second() {
         let (activity, start) = (Activity::default(), Instant::now());
-        let after = |milliseconds| start + Duration::from_millis(milliseconds);
-        assert_eq!(activity.sample(10, after(0)), [0; 0]);
-        assert_eq!(activity.sample(15, after(500)), [0; 0]);
-        assert_eq!(activity.sample(30, after(2000)), [10]);
+        let sample = |requests, milliseconds| {
+            let at = start + Duration::from_millis(milliseconds);
+            activity.sample(Sample { at, requests, agents: requests + 1 })
+        };
+        assert_eq!(sample(10, 0), (vec![], vec![]));
+        assert_eq!(sample(15, 500), (vec![], vec![]));
+        assert_eq!(sample(30, 2000), (vec![10], vec![31]));
         for second in 3..100 {
-            activity.sample(30, after(second * 1000));
+            sample(30, second * 1000);
         }
-        assert_eq!(activity.sample(30, after(100_000)).len(), SAMPLES - 1);
+        let (rates, agents) = sample(30, 100_000);
+        assert_eq!((rates.len(), agents.len()), (SAMPLES - 1, SAMPLES - 1));
     }
 
     #[test]
     fn draws_rates_to_scale() {
         let chart = Chart::of(&[0, 5, 10]);
-        assert_eq!((chart.latest, chart.most, chart.points.as_str()), (10, 10, "0,62 4,32 8,2"));
+        assert_eq!((chart.latest.as_str(), chart.most.as_str(), chart.points.as_str()), ("10", "10", "0,62 4,32 8,2"));
         assert_eq!(Chart::of(&[]).points, "");
     }
 }

@@ -203,3 +203,40 @@ async fn serves_no_page_unless_console_is_on() {
         }
     }
 }
+
+#[tokio::test]
+async fn request_that_follows_trail_waits_for_event_that_matches() {
+    let browser = Browser::signed_in().await;
+    let shown = browser.trail().await.last().unwrap().id.sequence().to_string();
+    let headers = [("sec-fetch-site", "same-origin"), ("agentwrit-refresh", "1"), ("agentwrit-newest", shown.as_str())];
+    let following = browser.send(Method::GET, "/console/audit?type=agent_registered", &headers, String::new());
+    let acting = async {
+        browser.app().await;
+        browser.agent("reader", "task-1").await
+    };
+    let (followed, agent) = tokio::join!(following, acting);
+    assert_eq!(followed.status, 200);
+    assert!(followed.text.contains(agent.as_str()), "{}", followed.text);
+
+    // The broker does not wait for it when it stops.
+    browser.services.stopping.send_replace(true);
+    let newest = browser.trail().await.last().unwrap().id.sequence().to_string();
+    let headers = [("sec-fetch-site", "same-origin"), ("agentwrit-newest", newest.as_str())];
+    assert_eq!(browser.send(Method::GET, "/console/audit", &headers, String::new()).await.status, 200);
+}
+
+#[tokio::test]
+async fn request_that_follows_trail_gets_no_page_after_its_session_ended() {
+    let browser = Browser::signed_in().await;
+    let token = browser.get("/console").await.form_token();
+    let shown = browser.trail().await.last().unwrap().id.sequence().to_string();
+    let headers = [("sec-fetch-site", "same-origin"), ("agentwrit-newest", shown.as_str())];
+    let following = browser.send(Method::GET, "/console/audit", &headers, String::new());
+    let ending = async {
+        browser.post("/console/sign-out", &[("form_token", token.as_str())]).await;
+        browser.agent("reader", "task-1").await;
+    };
+    let (followed, ()) = tokio::join!(following, ending);
+    assert_eq!(followed.status, 401);
+    assert!(!followed.text.contains("task-1"));
+}
