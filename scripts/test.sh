@@ -112,10 +112,11 @@ need_postgres() {
 
 # The tests of several brokers start these.
 need_brokers_tools() {
-    local tool
-    for tool in haproxy pgbouncer; do
-        PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || apt_install --no-install-recommends "$tool" ||
-            die "$tool not found: the tests of several brokers start it (Debian package $tool)"
+    local tool package
+    for tool in haproxy pgbouncer varnishd=varnish; do
+        package="${tool#*=}" tool="${tool%=*}"
+        PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || apt_install --no-install-recommends "$package" ||
+            die "$tool not found: the tests of several brokers and of the mirror start it (Debian package $package)"
     done
     ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || apt_install faketime ||
         die "libfaketime not found: the tests of several brokers need it (Debian package faketime)"

@@ -5,7 +5,7 @@
 //! 2. A [`Request`] is sent by awaiting it and gives an [`Response`], whose whole body is compared, member by member.
 //! 3. What can't be known beforehand is described by a pattern: `"$hex(64)"`, `"$jwt"`, `"$time"`; see [`pattern`].
 //! 4. [`Brokers`] are several on one PostgreSQL database, each behind a [`Link`] to it that can be held or cut; a
-//!    [`Balancer`] stands in front of them.
+//!    [`Balancer`] stands in front of them, a [`Mirror`] between a broker and its followers.
 //!
 //! The binary is `AGENTWRIT_BROKER_BIN`, or is built once by `cargo build`.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test harness reports by panicking")]
@@ -24,6 +24,7 @@ mod dpop;
 mod forge;
 mod lifecycle;
 mod link;
+mod mirror;
 mod mutation;
 pub mod pattern;
 mod ports;
@@ -45,6 +46,7 @@ pub use self::{
     forge::Forger,
     lifecycle::{Agent, jti},
     link::Link,
+    mirror::Mirror,
     mutation::{Field, Mutation},
     ports::free_port,
     protected_service::ProtectedService,

@@ -21,9 +21,14 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(broker: &Broker, method: Method, path: &str) -> Self {
+        Self::at(broker.http.clone(), &broker.url, method, path)
+    }
+
+    /// A request to another server than a broker, whose URL has no trailing slash.
+    pub(crate) fn at(http: reqwest::Client, server: &str, method: Method, path: &str) -> Self {
         Self {
-            http: broker.http.clone(),
-            url: format!("{}{path}", broker.url),
+            http,
+            url: format!("{server}{path}"),
             method,
             path: path.split('?').next().unwrap_or(path).to_owned(),
             headers: HeaderMap::new(),

@@ -1,25 +1,30 @@
-//! 200 followers in this process, each with its own connection to the broker, its own revocation list and cache.
+//! Followers in this process, 200 or `AGENTWRIT_FOLLOWERS`, each with its own connection to the broker, its own revocation list and cache.
 //!
 //! 1. Each follower is looked at every millisecond, by a thread of its own for all of them.
 //! 2. *Processor time* of a change is what broker and followers use from its request to the last refusal, or to the
 //!    confirmation: what processes of their own would divide among them.
 //! 3. Followers with an identity report each change. *Confirmed* is the time from the broker's 200 to its response that
 //!    every instance has applied the change.
-//! 4. A withdrawal ends the key that signs. With a *prepared* key, each follower has the next one already.
+//! 4. Behind a mirror, the broker has the connections of the mirror only.
+//! 5. A withdrawal ends the key that signs. With a *prepared* key, each follower has the next one already.
 
 use std::{
-    fs,
+    env, fs,
     time::{Duration, Instant},
 };
 
-use agentwrit_e2e::{Broker, protected_header};
+use agentwrit_e2e::{Broker, Mirror, protected_header};
 use agentwrit_verify::{KeyId, Verifier, issue::SigningKey, remote::Follower, report::VerifierName};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{PATIENCE, report, revoke, start, tokens};
 
+/// Followers without `AGENTWRIT_FOLLOWERS`.
 const FOLLOWERS: usize = 200;
+/// Followers that are started at a time.
+const STARTS: usize = 32;
 const REVOCATIONS: usize = 50;
 const CONFIRMATIONS: usize = 30;
 const WITHDRAWALS: usize = 20;
@@ -28,22 +33,38 @@ const WITHDRAWALS_WITHOUT_PREPARED_KEY: usize = 10;
 const PAUSE_PER_REPORT: Duration = Duration::from_millis(1100);
 const VERIFIER: &str = "records-api";
 
+/// Number of followers of a run.
+fn number() -> usize {
+    env::var("AGENTWRIT_FOLLOWERS").map_or(FOLLOWERS, |text| text.parse().unwrap())
+}
+
 pub(crate) async fn measure() {
-    let mut followers = Followers::start(false).await;
+    let mut followers = Followers::start(false, false).await;
     let changes = followers.revoke_tokens(REVOCATIONS).await;
-    changes.report("200 followers, 50 revocations");
+    changes.report(&format!("{} followers, {REVOCATIONS} revocations", number()));
     drop(followers);
 
-    let mut followers = Followers::start(true).await;
+    let mut followers = Followers::start(true, false).await;
     let changes = followers.revoke_tokens(CONFIRMATIONS).await;
-    changes.report("200 that report, 30 revocations");
-    followers.withdraw_keys(WITHDRAWALS, true).await.report("200 that report, 20 withdrawals");
+    changes.report(&format!("{} that report, {CONFIRMATIONS} revocations", number()));
+    followers
+        .withdraw_keys(WITHDRAWALS, true)
+        .await
+        .report(&format!("{} that report, {WITHDRAWALS} withdrawals", number()));
     let changes = followers.withdraw_keys(WITHDRAWALS_WITHOUT_PREPARED_KEY, false).await;
     changes.report("10 withdrawals without a prepared key");
 }
 
+/// The same revocations with Varnish between the broker and its followers.
+pub(crate) async fn measure_behind_mirror() {
+    let mut followers = Followers::start(false, true).await;
+    let changes = followers.revoke_tokens(REVOCATIONS).await;
+    changes.report(&format!("{} followers of a mirror, {REVOCATIONS} revocations", number()));
+}
+
 struct Followers {
     broker: Broker,
+    _mirror: Option<Mirror>,
     members: Vec<(Follower, Verifier)>,
     reporting: bool,
 }
@@ -63,7 +84,7 @@ struct Changes {
 }
 
 impl Followers {
-    async fn start(reporting: bool) -> Self {
+    async fn start(reporting: bool, mirrored: bool) -> Self {
         let broker = start().await;
         let key = SigningKey::from_seed(&[7; 32]).unwrap();
         if reporting {
@@ -71,17 +92,21 @@ impl Followers {
             let body = json!({"name": VERIFIER, "public_key": public_key});
             change(&broker, "/v1/admin/verifiers", &broker.admin_token().await, &body).await;
         }
-        let mut members = Vec::with_capacity(FOLLOWERS);
-        for _ in 0..FOLLOWERS {
-            let mut builder = Follower::builder(&broker.url).issuer("https://agentwrit.local");
+        let mirror = if mirrored { Some(Mirror::start(&broker.url).await) } else { None };
+        let source = mirror.as_ref().map_or(&broker.url, |mirror| &mirror.url);
+        let start = |_| {
+            let mut builder = Follower::builder(source).issuer("https://agentwrit.local");
             if reporting {
                 builder = builder.identity(VerifierName::parse(VERIFIER).unwrap(), key.clone());
             }
-            let follower = builder.start().await.unwrap();
-            let verifier = follower.verifier().build();
-            members.push((follower, verifier));
-        }
-        Self { broker, members, reporting }
+            async move {
+                let follower = builder.start().await.unwrap();
+                let verifier = follower.verifier().build();
+                (follower, verifier)
+            }
+        };
+        let members = stream::iter(0..number()).map(start).buffer_unordered(STARTS).collect().await;
+        Self { broker, _mirror: mirror, members, reporting }
     }
 
     async fn revoke_tokens(&mut self, count: usize) -> Changes {
@@ -170,7 +195,7 @@ impl Followers {
         let path = format!("/v1/revocations/{cursor}/confirmation?wait=20");
         let response = self.broker.get(&path).bearer(admin).await.json();
         let confirmed = acknowledged.elapsed();
-        let of_all = (Some(&json!("confirmed")), Some(&json!(FOLLOWERS)));
+        let of_all = (Some(&json!("confirmed")), Some(&json!(number())));
         assert_eq!((response.get("state"), response.get("confirmed")), of_all, "{response}");
         confirmed
     }

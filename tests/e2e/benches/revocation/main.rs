@@ -7,6 +7,7 @@
 //! 2. `brokers`: the same with two brokers on PostgreSQL: revoked at one, refused at a route that follows the other. With
 //!    the database's notifications, and without them, when the poll alone finds the commits of the other broker.
 //! 3. `followers`: see [`followers`].
+//! 4. `mirror`: the same number of followers behind Varnish with `deploy/proxies/feed.vcl`.
 //!
 //! The real broker in a process of its own, on loopback; its store is in `TMPDIR`.
 
@@ -53,6 +54,9 @@ async fn main() {
     }
     if wants("followers") {
         followers::measure().await;
+    }
+    if wants("mirror") {
+        followers::measure_behind_mirror().await;
     }
 }
 

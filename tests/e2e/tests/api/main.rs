@@ -21,6 +21,7 @@ mod launch_token_lists;
 mod launch_tokens;
 mod metrics;
 mod migrate;
+mod mirror;
 mod process;
 mod register;
 mod register_fields;
