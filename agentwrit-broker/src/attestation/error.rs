@@ -191,7 +191,9 @@ mod tests {
 
     fn of(reasons: &[AttestationError]) -> AttestationError {
         let mut all = Reasons::default();
-        reasons.iter().for_each(|reason| all.add(*reason));
+        for reason in reasons {
+            all.add(*reason);
+        }
         all.most_telling()
     }
 

@@ -100,8 +100,8 @@ impl Attestor {
         metrics.attestations().know_reasons(AttestationError::ALL.map(AttestationError::reason));
         let fetcher = Fetcher::new(Arc::new(SystemLookup), settings.private_hosts.clone(), kubernetes.clone());
         let signatures = Signatures::new(KeySets::new(fetcher, Arc::clone(&clock), Arc::clone(&metrics)));
-        let watches = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
-        let watched = kubernetes.clone().filter(|_| watches).map(|api| OwnCluster::new(api, signatures.clone()));
+        let has_watch = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
+        let watched = kubernetes.clone().filter(|_| has_watch).map(|api| OwnCluster::new(api, signatures.clone()));
         let reviews = Semaphore::new(MAX_REVIEWS);
         Self { signatures, kubernetes, watched, pods: Arc::default(), reviews, clock, metrics }
     }

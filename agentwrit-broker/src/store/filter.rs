@@ -251,7 +251,7 @@ impl<'f> Conditions<'f> {
 }
 
 /// Returns the first text that begins with `prefix`, which ends with `/`, and the first one after all of them.
-fn range<'f>(prefix: &'f str) -> [Value<'f>; 2] {
+fn range(prefix: &str) -> [Value<'_>; 2] {
     // The character after `/` is `0`.
     [prefix.into(), format!("{}0", prefix.trim_end_matches('/')).into()]
 }

@@ -113,8 +113,8 @@ impl Pods {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Option<UnixTime> {
-        Some(UnixTime::from_seconds(seconds))
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::from_seconds(seconds)
     }
 
     fn uids<const N: usize>(uids: [&str; N]) -> HashSet<String> {
@@ -136,26 +136,26 @@ mod tests {
     #[test]
     fn pod_that_list_lacks_is_missing_if_its_token_is_older_than_list() {
         let pods = ClusterPods::default();
-        assert_eq!(pods.state("a", at(100)), PodState::Unlisted);
-        pods.listed(uids(["a"]), UnixTime::from_seconds(100));
-        assert_eq!(pods.state("a", at(1)), PodState::Present);
-        assert_eq!(pods.state("b", at(99)), PodState::Missing);
+        assert_eq!(pods.state("a", Some(at(100))), PodState::Unlisted);
+        pods.listed(uids(["a"]), at(100));
+        assert_eq!(pods.state("a", Some(at(1))), PodState::Present);
+        assert_eq!(pods.state("b", Some(at(99))), PodState::Missing);
         assert_eq!(pods.state("b", None), PodState::Missing);
-        assert_eq!(pods.state("b", at(100)), PodState::New);
+        assert_eq!(pods.state("b", Some(at(100))), PodState::New);
         pods.add("b".to_owned());
-        assert_eq!(pods.state("b", at(99)), PodState::Present);
+        assert_eq!(pods.state("b", Some(at(99))), PodState::Present);
         pods.delete("b");
-        assert_eq!(pods.state("b", at(101)), PodState::Deleted);
+        assert_eq!(pods.state("b", Some(at(101))), PodState::Deleted);
     }
 
     #[test]
     fn pod_that_next_list_lacks_is_deleted() {
         let pods = ClusterPods::default();
-        pods.listed(uids(["a", "b"]), UnixTime::from_seconds(100));
+        pods.listed(uids(["a", "b"]), at(100));
         pods.add("c".to_owned());
-        pods.listed(uids(["b", "d"]), UnixTime::from_seconds(200));
+        pods.listed(uids(["b", "d"]), at(200));
         assert!(pods.is_deleted("a") && pods.is_deleted("c") && !pods.is_deleted("b"));
-        assert_eq!(pods.state("a", at(300)), PodState::Deleted);
-        assert_eq!(pods.state("d", at(1)), PodState::Present);
+        assert_eq!(pods.state("a", Some(at(300))), PodState::Deleted);
+        assert_eq!(pods.state("d", Some(at(1))), PodState::Present);
     }
 }

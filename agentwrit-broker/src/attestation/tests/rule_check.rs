@@ -80,7 +80,7 @@ fn rejects_key_set_without_key_for_kind() {
         (AttestationKind::Kubernetes, with_use("enc"), Some("jwks")),
         (AttestationKind::Spiffe, key(Algorithm::Es256).jwk(), Some("jwks")),
     ] {
-        let rule = TrustRule { kind, ..oidc("https://id.example", own_set(&[jwk.clone()])) };
+        let rule = TrustRule { kind, ..oidc("https://id.example", own_set(std::slice::from_ref(&jwk))) };
         assert_eq!(faulty_member(&rule), fault, "{kind:?} {jwk}");
     }
     let mixed = own_set(&[p384, key(Algorithm::EdDsa).jwk()]);

@@ -12,7 +12,7 @@ use agentwrit_verify::TrustDomain;
 use super::{TrustRule, TrustRuleError, fault};
 use crate::domain::ClaimName;
 
-/// Claims with values that other holders of the issuer's tokens can have too: of OpenID Connect and of providers of identities.
+/// Claims with values that other holders of the issuer's tokens can have too: of `OpenID` Connect and of providers of identities.
 const OF_OPENID: &str = "iss aud exp iat nbf jti typ nonce auth_time at_hash c_hash s_hash acr amr azp ver tid locale zoneinfo \
                          updated_at email_verified phone_number_verified";
 /// Such claims of GitHub Actions: what any repository can choose. Any may call a public reusable workflow.

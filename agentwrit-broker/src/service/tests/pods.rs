@@ -34,10 +34,11 @@ fn token(key: &IssuerKey, uid: &str, jti: &str, issued_at: u64) -> String {
 
 /// The reason why an attestation was rejected.
 fn reason(outcome: Result<(AgentId, Issued), Error>) -> &'static str {
-    match outcome.unwrap_err() {
-        Error::AttestationFailed(failure) | Error::AttestationUnavailable(failure) => failure.reason,
-        error => panic!("{error:?}"),
-    }
+    let error = outcome.unwrap_err();
+    let (Error::AttestationFailed(failure) | Error::AttestationUnavailable(failure)) = error else {
+        panic!("{error:?}")
+    };
+    failure.reason
 }
 
 /// A rule for [`ACCOUNT`] with one key.
