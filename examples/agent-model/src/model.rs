@@ -1,4 +1,4 @@
-//! What every model can do.
+//! Interface of models.
 
 use std::{fmt, pin::Pin, time::Duration};
 
@@ -30,7 +30,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Whether a language model is in use.
+    /// Returns `true` if a language model is in use.
     #[must_use]
     pub fn is_language_model(&self) -> bool {
         self.server.is_some()
@@ -55,7 +55,7 @@ pub enum ModelError {
     Setting {
         /// Name of the variable.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The defect.
         problem: &'static str,
     },
     /// No connection, or one that broke.

@@ -1,4 +1,4 @@
-//! Client of any server with OpenAI's chat completions.
+//! Client of any server with `OpenAI`'s chat completions.
 //!
 //! 1. The API key is sent to the configured server only: redirects are not followed. It appears in no error and no
 //!    `Debug`.

@@ -1,4 +1,5 @@
 //! The client against a scripted server.
+#![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
 
 use std::time::Duration;
 

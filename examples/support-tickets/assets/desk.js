@@ -1,0 +1,176 @@
+"use strict";
+// Every text reaches the page as textContent: tickets, models and tools are untrusted.
+
+const $ = (id) => document.getElementById(id);
+const agents = new Map();
+let source = null;
+let ticking = null;
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function line(event, tone, word, text) {
+  const item = element("li", tone);
+  const said = element("span", "said");
+  said.append(element("span", "word", word), text);
+  item.append(element("time", "", `${(event.at_ms / 1000).toFixed(2)} s`), said);
+  const list = $("stream");
+  const follows = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
+  list.append(item);
+  if (follows) list.scrollTop = list.scrollHeight;
+}
+
+function scopeCard(event, verdict, rule) {
+  const card = element("li", verdict);
+  const head = element("div", "head");
+  head.append(element("span", "verdict", `${verdict} ${event.status}`), element("span", "", event.tool));
+  card.append(head, element("span", "rule", rule), element("small", "mono", event.request));
+  card.append(element("small", "", `${event.role} agent${event.by ? `, refused by the ${event.by}` : ""}`));
+  $("scopes").append(card);
+}
+
+function agentCard(event) {
+  const card = element("li", "active");
+  const head = element("div", "head");
+  const state = element("span", "state", "active");
+  head.append(element("span", "", `${event.role} agent`), state);
+  const left = element("small", "left");
+  const tags = element("div", "tags");
+  for (const scope of event.scopes) tags.append(element("code", "", scope));
+  const bar = element("progress");
+  bar.max = event.ttl;
+  bar.setAttribute("aria-label", `Time left of the ${event.role} token`);
+  card.append(head, element("small", "mono", event.agent_id), left, bar, tags);
+  $("agents").append(card);
+  agents.set(event.role, { card, state, left, bar, expiresAt: event.expires_at, ended: false });
+  tick();
+}
+
+function tick() {
+  const now = Date.now() / 1000;
+  for (const agent of agents.values()) {
+    if (agent.ended) continue;
+    const left = Math.max(0, agent.expiresAt - now);
+    agent.bar.value = left;
+    agent.left.textContent = `${Math.ceil(left)} s left`;
+    if (left === 0) end(agent, "expired");
+  }
+}
+
+function end(agent, how) {
+  agent.ended = true;
+  agent.card.className = how;
+  agent.state.textContent = how;
+  agent.bar.remove();
+  agent.left.textContent = how === "expired" ? "ended by itself, released by no one" : "token given back";
+}
+
+const show = {
+  started(event) {
+    $("mail-title").textContent = `${event.ticket}: ${event.subject}`;
+    $("mail-sender").textContent = `from ${event.sender} · task ${event.task}`;
+    $("mail-text").textContent = event.text;
+    $("ticket").hidden = false;
+    line(event, "info", "ticket", `${event.ticket} was filed`);
+  },
+  agent_created(event) {
+    agentCard(event);
+    line(event, "good", "agent", `${event.role} registered for ${event.ttl} s: ${event.scopes.join(", ")}`);
+  },
+  validated(event) {
+    line(event, event.valid ? "good" : "bad", "token", `${event.role} token is ${event.valid ? "valid" : "invalid"} at the broker`);
+  },
+  model(event) { line(event, "info", "model", `${event.role}: ${event.text}`); },
+  tool_called(event) { line(event, "info", "tool", `${event.tool} ${JSON.stringify(event.arguments)}`); },
+  allowed(event) {
+    line(event, "good", "allowed", `${event.status} ${event.request}`);
+    scopeCard(event, "allowed", event.result);
+  },
+  refused(event) {
+    line(event, "bad", "refused", `${event.status} by the ${event.by}: ${event.rule}`);
+    scopeCard(event, "refused", event.rule);
+  },
+  gate(event) {
+    line(event, event.customer ? "good" : "bad", "identity", event.customer ? `${event.customer}: ${event.rule}` : `not verified: ${event.rule}`);
+  },
+  waiting(event) { line(event, "warn", "waiting", `nothing releases the ${event.role} token: it expires by itself`); },
+  ended(event) {
+    const agent = agents.get(event.role);
+    if (agent) end(agent, event.how);
+    line(event, event.how === "expired" ? "warn" : "info", event.how, `${event.role} token`);
+  },
+  proof(event) {
+    const agent = agents.get(event.role);
+    const text = `${event.service_status} at the service, ${event.broker_valid ? "valid" : "invalid"} at the broker`;
+    if (agent) agent.left.textContent += `; proof: ${text}`;
+    line(event, event.dead ? "good" : "bad", "proof", `${event.role} token: ${text}`);
+  },
+  reply(event) {
+    $("reply").textContent = event.text;
+    $("closing").hidden = false;
+    line(event, "info", "reply", event.text);
+  },
+  failed(event) { line(event, "bad", "failed", event.error); },
+  finished(event) {
+    const outcomes = { answered: "Answered", not_verified: "Stopped at the identity gate", expired: "Token expired by itself", failed: "Failed" };
+    const proof = `${event.dead} of ${event.tokens} tokens proved dead`;
+    $("outcome").textContent = `${outcomes[event.outcome]}; ${proof}.`;
+    line(event, event.outcome === "failed" ? "bad" : "good", "done", proof);
+    stop(event.outcome === "failed" ? "failed" : "done", `${outcomes[event.outcome]}, ${proof}`);
+  },
+};
+
+function stop(tone, text) {
+  if (source) source.close();
+  source = null;
+  clearInterval(ticking);
+  live(tone, text);
+  for (const button of document.querySelectorAll("button")) button.disabled = false;
+}
+
+function live(tone, text) {
+  $("live").className = `live ${tone}`;
+  $("live").textContent = text;
+}
+
+async function start(request) {
+  for (const button of document.querySelectorAll("button")) button.disabled = true;
+  for (const id of ["agents", "stream", "scopes"]) $(id).replaceChildren();
+  for (const id of ["ticket", "closing"]) $(id).hidden = true;
+  for (const hint of document.querySelectorAll(".empty")) hint.hidden = true;
+  agents.clear();
+  live("running", "Running");
+  try {
+    const response = await fetch("/runs", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request),
+    });
+    const body = await response.json();
+    if (!response.ok) return stop("failed", body.error);
+    ticking = setInterval(tick, 200);
+    source = new EventSource(`/runs/${body.run}/events`);
+    source.onmessage = (message) => {
+      const event = JSON.parse(message.data);
+      if (Object.hasOwn(show, event.type)) show[event.type](event);
+    };
+    source.onerror = () => {
+      if (source && source.readyState === EventSource.CLOSED) stop("failed", "The connection to the desk ended");
+    };
+  } catch {
+    stop("failed", "The desk cannot be reached");
+  }
+}
+
+for (const button of document.querySelectorAll("[data-ticket]")) {
+  button.addEventListener("click", () => start({ ticket: button.dataset.ticket }));
+}
+$("own").addEventListener("submit", (event) => {
+  event.preventDefault();
+  start({
+    sender: $("sender").value, authenticated: $("authenticated").checked, subject: $("subject").value,
+    text: $("text").value, expires: $("expires").checked,
+  });
+});

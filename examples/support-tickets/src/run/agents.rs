@@ -1,0 +1,149 @@
+//! Agents of a run: registration, release, and the proof that their tokens are dead.
+
+use std::time::{Duration, Instant};
+
+use agentwrit_client::{Agent, ClientError};
+use agentwrit_verify::{Clock, SystemClock};
+use http::StatusCode;
+
+use super::{EventKind, Role, RunLog, StepError};
+use crate::{client::ServiceRequest, desk::Desk};
+
+/// Timeout for a token's end to become visible at the service, which takes milliseconds.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Interval between two attempts with a token that must end.
+const END_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Agent of a run.
+pub(super) struct RunAgent {
+    pub(super) role: Role,
+    pub(super) agent: Agent,
+    /// Request that the agent's scope allows while its token lives.
+    probe: ServiceRequest,
+    ended: bool,
+}
+
+/// All agents of a run.
+pub(super) struct Agents<'a> {
+    desk: &'a Desk,
+    log: &'a RunLog,
+    task: String,
+    agents: Vec<RunAgent>,
+}
+
+impl<'a> Agents<'a> {
+    pub(super) fn new(desk: &'a Desk, log: &'a RunLog, task: String) -> Self {
+        Self { desk, log, task, agents: Vec::new() }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Asks the broker for an agent. `Err` inside is the broker's refusal.
+    pub(super) async fn request(&self, scopes: &[String], ttl: Duration) -> Result<Agent, ClientError> {
+        self.desk.app().agent("support", &self.task).scope(scopes)?.max_ttl(ttl).create().await
+    }
+
+    /// Registers an agent and validates its token.
+    pub(super) async fn create(
+        &mut self,
+        role: Role,
+        scopes: &[String],
+        ttl: Duration,
+        probe: ServiceRequest,
+    ) -> Result<Agent, StepError> {
+        let agent = self.request(scopes, ttl).await.map_err(|error| StepError::Other(error.into()))?;
+        self.keep(role, agent.clone(), probe);
+        let valid = self.desk.client().validate(agent.token().expose()).await;
+        let valid = valid.map_err(|error| StepError::Other(error.into()))?.is_valid();
+        self.log.record(EventKind::Validated { role, valid });
+        self.log.pause().await;
+        Ok(agent)
+    }
+
+    /// Adds an agent to those that are released at the end.
+    pub(super) fn keep(&mut self, role: Role, agent: Agent, probe: ServiceRequest) {
+        let (now, expires_at) = (SystemClock.now(), agent.expires_at());
+        self.log.record(EventKind::AgentCreated {
+            role,
+            agent_id: agent.id().to_string(),
+            scopes: agent.scopes().iter().map(ToString::to_string).collect(),
+            // A token's last second began before now.
+            ttl: expires_at.saturating_since(now).as_secs_f64().round() as u64,
+            expires_at: expires_at.seconds(),
+        });
+        self.agents.push(RunAgent { role, agent, probe, ended: false });
+    }
+
+    /// Releases the agent of a role, whose step is done.
+    pub(super) async fn release(&mut self, role: Role) {
+        let (desk, log) = (self.desk, self.log);
+        for agent in self.agents.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
+            agent.release(desk, log).await;
+        }
+        log.pause().await;
+    }
+
+    /// Waits until the token of a role has expired by itself.
+    pub(super) async fn expire(&mut self, role: Role) {
+        for agent in self.agents.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
+            let expires_at = agent.agent.expires_at();
+            self.log.record(EventKind::Waiting { role, expires_at: expires_at.seconds() });
+            tokio::time::sleep(expires_at.saturating_since(SystemClock.now())).await;
+            agent.ended = true;
+            self.log.record(EventKind::Ended { role, how: "expired" });
+        }
+    }
+
+    /// Releases all agents that have not ended.
+    pub(super) async fn end(&mut self) {
+        for agent in self.agents.iter_mut().filter(|agent| !agent.ended) {
+            agent.release(self.desk, self.log).await;
+        }
+    }
+
+    /// Presents every token of the run to service and broker, and returns how many both refuse.
+    pub(super) async fn prove_dead(&self) -> usize {
+        let mut dead = 0;
+        for agent in &self.agents {
+            match agent.prove_dead(self.desk).await {
+                Ok((service, broker_valid)) => {
+                    let is_dead = service == StatusCode::UNAUTHORIZED && !broker_valid;
+                    dead += usize::from(is_dead);
+                    let (role, service_status) = (agent.role, service.as_u16());
+                    self.log.record(EventKind::Proof { role, service_status, broker_valid, dead: is_dead });
+                }
+                Err(error) => self.log.record(EventKind::Failed { error: error.to_string() }),
+            }
+            self.log.pause().await;
+        }
+        dead
+    }
+}
+
+impl RunAgent {
+    async fn release(&mut self, desk: &Desk, log: &RunLog) {
+        // The token in hand is of the released session afterwards: kept for the proof.
+        match desk.client().release(&self.agent.token()).await {
+            Ok(()) => log.record(EventKind::Ended { role: self.role, how: "released" }),
+            Err(error) => log.record(EventKind::Failed { error: error.to_string() }),
+        }
+        self.ended = true;
+    }
+
+    /// Presents the token until service and broker refuse it, or the time is up.
+    async fn prove_dead(&self, desk: &Desk) -> Result<(StatusCode, bool), StepError> {
+        let started = Instant::now();
+        loop {
+            let service = desk.service().send(&self.agent.authorization(), &self.probe).await?.status();
+            let valid = desk.client().validate(self.agent.token().expose()).await;
+            let valid = valid.map_err(|error| StepError::Other(error.into()))?.is_valid();
+            if (service == StatusCode::UNAUTHORIZED && !valid) || started.elapsed() >= END_TIMEOUT {
+                return Ok((service, valid));
+            }
+            tokio::time::sleep(END_INTERVAL).await;
+        }
+    }
+}

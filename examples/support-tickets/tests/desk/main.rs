@@ -1,0 +1,9 @@
+//! The desk as a browser, a model and an attacker meet it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests report by panicking")]
+
+mod model;
+mod once;
+mod page;
+mod running;
+mod service;
+mod tickets;
