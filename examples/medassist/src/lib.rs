@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+pub mod assistant;
+pub mod connect;
 pub mod encounter;
 pub mod hospital;
 mod patient_id;
@@ -8,6 +10,7 @@ pub mod scene;
 mod store;
 pub mod trace;
 mod visitor;
+pub mod web;
 
 pub use self::{
     api::routes,

@@ -1,27 +1,50 @@
-//! A hospital's API behind per-patient scopes, and one encounter.
-//!
-//! `cargo run --release -p medassist -- --once` runs the encounter and ends, successfully only if every outcome was as
-//! expected; with `--serve` broker and API stay, and `curl` lines to try are printed.
+//! A hospital's API behind per-patient scopes, pages that drive it, and one encounter as a self-checking trace.
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
+use agent_model::{Model, OpenAiClient};
 use clap::Parser;
-use medassist::{Failure, encounter, encounter::Cast, scene::Scene, trace::Trace};
+use medassist::{
+    Failure, assistant,
+    connect::{self, BrokerAccess},
+    encounter,
+    hospital::{Hospital, ISSUER},
+    scene::Scene,
+    trace::Trace,
+    web::{WebOptions, pages},
+};
+use tokio::net::TcpListener;
 
+/// Hospital whose AI agents hold a scope per patient: starts a broker, the hospital's API and the pages, and prints the
+/// address. LLM_BASE_URL, LLM_API_KEY and LLM_MODEL name an OpenAI-compatible model; without them a planner stands in.
 #[derive(Parser)]
-#[command(about = "A hospital's API behind per-patient scopes, and one encounter played through it")]
 struct Arguments {
-    /// Play the encounter and end; fail unless every outcome was as expected (this is what happens without a flag, too)
+    /// Play every scenario on the terminal and end; fail unless every outcome was as expected
     #[arg(long)]
     once: bool,
-    /// Play the encounter, then leave broker and API running until Ctrl-C, with lines to try
+    /// Address of the pages
+    #[arg(long, default_value = "127.0.0.1:5000", conflicts_with = "once", env = "MEDASSIST_LISTEN")]
+    listen: SocketAddr,
+    /// Name by which a browser reaches the pages, beside those of the loopback interface
     #[arg(long, conflicts_with = "once")]
-    serve: bool,
+    host: Vec<String>,
+    /// Pause between steps, in milliseconds
+    #[arg(long, default_value_t = 150)]
+    pace: u64,
+    /// URL of a running broker, with AGENTWRIT_CLIENT_ID and AGENTWRIT_CLIENT_SECRET, or AGENTWRIT_ADMIN_SECRET alone to
+    /// register the app
+    #[arg(long, conflicts_with = "once", env = "AGENTWRIT_BROKER_URL")]
+    broker: Option<String>,
+    /// Issuer of the broker's tokens
+    #[arg(long, default_value = ISSUER)]
+    issuer: String,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let ran = if arguments.once { once().await } else { serve(arguments).await.map(|()| true) };
+    match ran {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
@@ -31,55 +54,57 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<bool, Failure> {
+/// Plays the encounter of the tour, then the scenarios of the page with the planner.
+async fn once() -> Result<bool, Failure> {
     let scene = Scene::set().await?;
     println!("  broker    {}, SQLite in {}", scene.broker_url(), scene.directory());
-    println!("  hospital  {}, three made-up patients", scene.hospital_url());
+    println!("  hospital  {}, made-up patients", scene.hospital_url());
     let mut trace = Trace::printed();
     encounter::play(&scene, &mut trace).await?;
     println!("\n{trace}");
-    if arguments.serve {
-        print_lines_to_try(&scene).await?;
-        tokio::signal::ctrl_c().await?;
-    }
+    let parties = scene.parties(Arc::new(assistant::planner()))?;
+    let scenarios = assistant::rehearse(&parties).await;
     scene.strike().await;
-    Ok(trace.is_as_expected())
+    Ok(trace.is_as_expected() && scenarios)
 }
 
-/// Registers new agents, because those of the encounter are revoked or released.
-async fn print_lines_to_try(scene: &Scene) -> Result<(), Failure> {
-    let cast = Cast::register(scene).await?;
-    let part = ["read:prescriptions:P-1042", "write:prescriptions:P-1042"];
-    let delegated = cast.clinical.delegate(cast.prescriber.id(), part, Duration::from_secs(3600)).await?;
-    println!(
-        r#"
-Until Ctrl-C, with tokens that last an hour, try:
+async fn serve(arguments: Arguments) -> Result<(), Failure> {
+    let model: Arc<dyn Model> = match OpenAiClient::from_env()? {
+        Some(client) => Arc::new(client),
+        None => Arc::new(assistant::planner()),
+    };
+    println!("medassist: {}", model.description());
+    let options = WebOptions { pace: Duration::from_millis(arguments.pace), hosts: arguments.host };
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let address = listener.local_addr()?;
+    let Some(broker) = arguments.broker else {
+        let scene = Scene::set().await?;
+        println!("medassist: broker at {}, hospital at {}", scene.broker_url(), scene.hospital_url());
+        println!("medassist: the broker's database is {}/data.db", scene.directory());
+        run(listener, address, pages(scene.parties(model)?, options)).await?;
+        scene.strike().await;
+        return Ok(());
+    };
+    let access = BrokerAccess::from_env(&broker)?;
+    let connected = connect::connect(&access).await?;
+    let hospital = Hospital::start(&broker, &arguments.issuer).await?;
+    println!("medassist: broker at {broker}, hospital at {}", hospital.url());
+    run(listener, address, pages(connected.parties(&hospital, model)?, options)).await
+}
 
-CLINICAL='{clinical}'
-PRESCRIBER='{prescriber}'
-BILLING='{billing}'
+/// Serves the pages until Ctrl-C or SIGTERM.
+async fn run(listener: TcpListener, address: SocketAddr, pages: axum::Router) -> Result<(), Failure> {
+    println!("medassist: open http://{address}  (Ctrl-C ends it)");
+    tokio::select! {
+        ended = async { axum::serve(listener, pages).await } => Ok(ended?),
+        signal = stop_signal() => Ok(signal?),
+    }
+}
 
-curl -isw '\n' -H "Authorization: Bearer $CLINICAL" {api}/patients                       # 200, one patient
-curl -isw '\n' -H "Authorization: Bearer $CLINICAL" {api}/patients/P-1042/records        # 200
-curl -isw '\n' -H "Authorization: Bearer $CLINICAL" {api}/patients/P-2077/records        # 403
-curl -isw '\n' -H "Authorization: Bearer $PRESCRIBER" {api}/patients/P-1042/prescriptions \
-     -d '{{"drug":"ramipril","dose_mg":5,"times_per_day":1,"days":30}}'    # 201
-curl -isw '\n' -H "Authorization: Bearer $BILLING" {api}/patients/P-1042/billing         # 200
-curl -isw '\n' -H "Authorization: Bearer $BILLING" {api}/patients/P-1042/notes           # 403
-curl -isw '\n' {api}/ready                                                               # 200
-
-# The emergency: the clinical agent and what it delegated are dead, billing is not.
-ADMIN=$(curl -s {broker}/v1/admin/auth -d '{{"secret":"{secret}"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-curl -sw '\n' {broker}/v1/revoke -H "Authorization: Bearer $ADMIN" \
-     -d '{{"level":"chain","target":"{root}","reason":"drill"}}'
-curl -sw '\n' {broker}/v1/audit/events -H "Authorization: Bearer $ADMIN""#,
-        clinical = cast.clinical.token().expose(),
-        prescriber = delegated.token().expose(),
-        billing = cast.billing.token().expose(),
-        api = scene.hospital_url(),
-        broker = scene.broker_url(),
-        secret = scene.admin_secret().expose(),
-        root = cast.clinical.id(),
-    );
-    Ok(())
+async fn stop_signal() -> std::io::Result<()> {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
 }

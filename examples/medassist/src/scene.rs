@@ -1,23 +1,36 @@
 //! Set-up of the example: a real broker, the hospital's service, and an app that may create agents.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use agent_model::Model;
 use agentwrit_broker::{Broker, Config};
 use agentwrit_client::{Admin, Agent, App, Client, NewApp, Secret};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::{Failure, hospital, visitor::Visitor};
+use crate::{
+    Failure,
+    assistant::Parties,
+    hospital::{Hospital, ISSUER},
+    visitor::Visitor,
+};
+
+/// Name of the app.
+pub const APP: &str = "medassist";
 
 /// Ceiling of the app. Controlled drugs need another app.
-const CEILING: [&str; 8] = [
+pub const CEILING: [&str; 13] = [
     "read:patients:*",
     "read:records:*",
     "read:notes:*",
+    "write:notes:*",
     "read:labs:*",
     "read:prescriptions:*",
     "write:prescriptions:*",
+    "read:interactions:*",
     "read:billing:*",
+    "read:insurance:*",
+    "read:billing-codes:*",
+    "write:claims:*",
     "read:formulary:*",
 ];
 
@@ -28,9 +41,9 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Scene {
     broker: Broker,
-    hospital: JoinHandle<Result<(), Failure>>,
-    hospital_address: SocketAddr,
+    hospital: Hospital,
     app: App,
+    client_id: String,
     admin: Admin,
     admin_secret: Secret,
     directory: TempDir,
@@ -48,16 +61,13 @@ impl Scene {
         let broker = Broker::start(Config::for_development(directory.path(), admin_secret.expose())?).await?;
         let broker_url = format!("http://{}", broker.local_addr());
 
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let hospital_address = listener.local_addr()?;
-        let url = broker_url.clone();
-        let hospital = tokio::spawn(async move { hospital::serve(&url, listener).await });
-
+        let hospital = Hospital::start(&broker_url, ISSUER).await?;
         let client = Client::new(broker_url)?;
         let admin = client.admin(admin_secret.clone())?;
-        let credentials = admin.create_app(&NewApp::new("medassist", CEILING)?).await?;
-        let app = client.app(credentials.record.client_id, credentials.client_secret)?;
-        Ok(Self { broker, hospital, hospital_address, app, admin, admin_secret, directory })
+        let credentials = admin.create_app(&NewApp::new(APP, CEILING)?).await?;
+        let client_id = credentials.record.client_id;
+        let app = client.app(client_id.clone(), credentials.client_secret)?;
+        Ok(Self { broker, hospital, app, client_id, admin, admin_secret, directory })
     }
 
     /// Registers an agent for a task of this encounter.
@@ -90,12 +100,23 @@ impl Scene {
     /// Returns the hospital's URL.
     #[must_use]
     pub fn hospital_url(&self) -> String {
-        format!("http://{}", self.hospital_address)
+        self.hospital.url()
     }
 
     /// Returns an HTTP client of the hospital.
     pub(crate) fn visitor(&self) -> Result<Visitor, Failure> {
-        Visitor::of(self.hospital_url())
+        self.hospital.visitor()
+    }
+
+    /// Returns the parties of an encounter that `model` drives.
+    ///
+    /// # Errors
+    ///
+    /// When the hospital's HTTP client cannot be made.
+    pub fn parties(&self, model: Arc<dyn Model>) -> Result<Parties, Failure> {
+        let (app, admin) = (self.app.clone(), Some(self.admin.clone()));
+        let client_id = self.client_id.clone();
+        Ok(Parties { app, client_id, admin, model, store: self.hospital.store().clone(), hospital: self.visitor()? })
     }
 
     /// Returns the directory of the broker's database and key.
@@ -106,7 +127,7 @@ impl Scene {
 
     /// Stops both.
     pub async fn strike(self) {
-        self.hospital.abort();
+        drop(self.hospital);
         self.broker.shutdown().await;
     }
 }

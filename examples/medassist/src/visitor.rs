@@ -29,6 +29,8 @@ pub(crate) struct Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
+    /// Scope that a 403 asks for in its challenge (RFC 6750 §3.1).
+    pub(crate) scope_needed: Option<String>,
     body: String,
 }
 
@@ -47,11 +49,23 @@ impl Visitor {
             call = call.json(body);
         }
         let response = call.send().await?;
-        Ok(Response { status: response.status(), body: response.text().await? })
+        let challenge = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        let scope_needed = challenge.and_then(scope_of_challenge).map(str::to_owned);
+        Ok(Response { status: response.status(), scope_needed, body: response.text().await? })
     }
 }
 
+fn scope_of_challenge(challenge: &str) -> Option<&str> {
+    let (_, rest) = challenge.split_once(r#"scope=""#)?;
+    rest.split_once('"').map(|(scope, _)| scope)
+}
+
 impl Response {
+    /// Returns the body, as text if it is not JSON.
+    pub(crate) fn body(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| Value::String(self.body.clone()))
+    }
+
     /// Summarises the body: the length of a list, the detail of a problem.
     pub(crate) fn summary(&self) -> String {
         if let Ok(problem) = agentwrit_json::object_from_slice::<Problem>(self.body.as_bytes(), 4)

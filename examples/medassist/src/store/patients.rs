@@ -46,6 +46,10 @@ impl Store {
 }
 
 impl Patient {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { id: row.get(0)?, name: row.get(1)?, born: row.get(2)?, ward: row.get(3)? })
     }

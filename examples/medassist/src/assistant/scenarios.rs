@@ -1,0 +1,172 @@
+//! Requests that the page offers as buttons.
+
+use serde::Serialize;
+
+use super::step::{StepKind, StepStatus};
+
+/// Scenario of the page.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct Scenario {
+    /// Name in the test and of the button's element.
+    pub name: &'static str,
+    /// Text of the button.
+    pub title: &'static str,
+    /// Patient of the encounter.
+    pub patient_id: &'static str,
+    /// Request in free text.
+    pub request: &'static str,
+    /// Whether the clinical agent's token is stolen.
+    pub takeover: bool,
+    /// Whether something is refused in it.
+    pub is_refusal: bool,
+    /// Steps that the planner's encounter must have in this order, between others.
+    #[serde(skip)]
+    pub shows: &'static [(StepKind, StepStatus)],
+}
+
+use StepKind::{
+    AgentCreated, Answer, Complete, Delegated, DelegationRefused, PatientUnknown, Released, RenewalRefused, Renewed,
+    Revoked, Takeover, TokenEnded, ToolAllowed, ToolRefused,
+};
+use StepStatus::{Denied, Info, Success, Warning};
+
+/// The scenarios, in the order of the page.
+pub const SCENARIOS: [Scenario; 8] = [
+    Scenario {
+        name: "chart",
+        title: "Chart and labs",
+        patient_id: "P-1042",
+        request: "Show the chart and the labs of this patient.",
+        takeover: false,
+        is_refusal: false,
+        shows: &[
+            (AgentCreated, Success),
+            (ToolAllowed, Success),
+            (ToolAllowed, Success),
+            (Answer, Success),
+            (Renewed, Success),
+            (TokenEnded, Success),
+            (Released, Success),
+            (TokenEnded, Success),
+            (Complete, Info),
+        ],
+    },
+    Scenario {
+        name: "billing",
+        title: "Billing and insurance",
+        patient_id: "P-2077",
+        request: "List the invoices and the insurance, and file a claim for what is open.",
+        takeover: false,
+        is_refusal: false,
+        shows: &[
+            (AgentCreated, Success),
+            (ToolAllowed, Success),
+            (ToolAllowed, Success),
+            (Answer, Success),
+            (Released, Success),
+        ],
+    },
+    Scenario {
+        name: "prescription",
+        title: "Prescription by delegation",
+        patient_id: "P-1042",
+        request: "Prescribe furosemide 40 mg once a day for 14 days.",
+        takeover: false,
+        is_refusal: false,
+        shows: &[
+            (AgentCreated, Success),
+            (ToolAllowed, Success),
+            (ToolRefused, Denied),
+            (AgentCreated, Success),
+            (Delegated, Success),
+            (ToolAllowed, Success),
+            (Answer, Success),
+            (Released, Success),
+            (TokenEnded, Success),
+        ],
+    },
+    Scenario {
+        name: "full",
+        title: "Full encounter",
+        patient_id: "P-1042",
+        request: "Read the chart, the labs and the invoices, prescribe ramipril 5 mg once a day for 30 days, \
+                  and add a note: seen today, ankles less swollen.",
+        takeover: false,
+        is_refusal: false,
+        shows: &[
+            (AgentCreated, Success),
+            (AgentCreated, Success),
+            (AgentCreated, Success),
+            (ToolRefused, Denied),
+            (Delegated, Success),
+            (ToolAllowed, Success),
+            (ToolAllowed, Success),
+            (Answer, Success),
+            (Released, Success),
+            (Released, Success),
+            (Released, Success),
+            (Released, Success),
+        ],
+    },
+    Scenario {
+        name: "interaction",
+        title: "Severe interaction",
+        patient_id: "P-4210",
+        request: "The toe hurts: prescribe ibuprofen 400 mg 3 times a day for 5 days.",
+        takeover: false,
+        is_refusal: true,
+        shows: &[
+            (ToolAllowed, Success),
+            (ToolRefused, Denied),
+            (Delegated, Success),
+            (ToolRefused, Denied),
+            (Answer, Success),
+        ],
+    },
+    Scenario {
+        name: "other-patient",
+        title: "Another patient's data",
+        patient_id: "P-1042",
+        request: "Compare the labs of P-1042 with those of P-2077, and prescribe paracetamol to P-2077.",
+        takeover: false,
+        is_refusal: true,
+        shows: &[
+            (ToolAllowed, Success),
+            (ToolRefused, Denied),
+            (ToolRefused, Denied),
+            (ToolRefused, Denied),
+            (DelegationRefused, Denied),
+            (Answer, Success),
+            (Released, Success),
+        ],
+    },
+    Scenario {
+        name: "unknown-patient",
+        title: "Unknown patient",
+        patient_id: "P-9999",
+        request: "Show the chart of this patient.",
+        takeover: false,
+        is_refusal: true,
+        shows: &[(PatientUnknown, Warning), (Complete, Info)],
+    },
+    Scenario {
+        name: "takeover",
+        title: "Takeover and revocation",
+        patient_id: "P-1042",
+        request: "Read the chart and the invoices, and prescribe spironolactone 25 mg once a day for 30 days.",
+        takeover: true,
+        is_refusal: true,
+        shows: &[
+            (Delegated, Success),
+            (Answer, Success),
+            (Takeover, Warning),
+            (Takeover, Denied),
+            (Revoked, Warning),
+            (TokenEnded, Success),
+            (TokenEnded, Success),
+            (RenewalRefused, Success),
+            (Released, Success),
+        ],
+    },
+];
