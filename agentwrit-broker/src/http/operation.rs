@@ -12,7 +12,7 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use tokio::time::timeout;
 
 use super::{Shared, query::NoParameters};
-use crate::{clock::ClockWarning, service::Error, telemetry::metrics::Metrics};
+use crate::{clock::ClockWarning, telemetry::metrics::Metrics};
 
 /// Description of the API, OpenAPI 3.1, written by hand. The tests compare it with the types of agentwrit-protocol and
 /// with every response.
@@ -26,7 +26,7 @@ pub(crate) async fn health(State(services): State<Shared>) -> Response {
     let ledger = &services.ledger;
     let checking = async {
         ledger.store.probe().await?;
-        ledger.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await
+        ledger.store.count_audit_events().await
     };
     let events = timeout(HEALTH_LIMIT, checking).await.ok().and_then(Result::ok);
     let healthy = events.is_some();

@@ -29,6 +29,7 @@ mod facts;
 mod filter;
 mod follow;
 mod head;
+mod health;
 mod job;
 mod keys;
 mod launch_tokens;
@@ -93,9 +94,10 @@ pub use wants::Wants;
 
 use self::{
     batch::Batch,
+    health::Health,
     job::{PendingJob, Turn},
     readers::{ReadConnection, Readers},
-    writer::{Health, Message, Writer},
+    writer::{Message, Writer},
 };
 use crate::domain::InstanceState;
 
@@ -481,6 +483,22 @@ impl Store {
         }
         #[expect(clippy::redundant_closure_for_method_calls, reason = "a path has one lifetime only")]
         self.transact(|tx| tx.probe()).await
+    }
+
+    /// Returns the number of audit events. Checks that the store can be read too, unless it was within the last second and no
+    /// other broker writes to it: the number is then that of this broker's last commit.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] of the read.
+    pub async fn count_audit_events(&self) -> Result<u64, StoreError> {
+        let known = if self.is_shared() { None } else { self.inner.health.recent_count() };
+        if let Some(events) = known {
+            return Ok(events);
+        }
+        let events = self.read(|reader| reader.audit_total()).await?;
+        self.inner.health.record_read(events);
+        Ok(events)
     }
 
     /// Finishes waiting jobs, then releases the database. Later calls fail with

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use super::{
     StoreError,
     after_commit::AfterCommit,
     batch::Batch,
+    health::Health,
     job::{Job, JobTime, Writes},
     rows::Rows,
     transaction::Tx,
@@ -172,6 +173,7 @@ impl<C: Connection> Writer<C> {
             Ok(()) => {
                 let wrote = self.batch.wrote;
                 self.batch.commit(C::IS_SHARED);
+                self.health.count(self.batch.head.trail.chain.sequence);
                 follow_ups.run();
                 Ok(wrote)
             }
@@ -280,32 +282,4 @@ fn wants_of<C: Connection>(jobs: &mut [Box<dyn Job>]) -> Wants {
         wants.extend(job.take_wants());
     }
     wants
-}
-
-/// Time for which the result of a write counts as the present state.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// Result of the last attempt to write.
-#[derive(Debug, Default)]
-pub(super) struct Health {
-    last: Mutex<Option<(Instant, Result<(), StoreError>)>>,
-}
-
-impl Health {
-    pub(super) fn record(&self, outcome: &Result<(), StoreError>) {
-        *self.last() = Some((Instant::now(), outcome.clone()));
-    }
-
-    /// Returns the result, if it is from the last second.
-    pub(super) fn recent(&self) -> Option<Result<(), StoreError>> {
-        self.last().as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, outcome)| outcome.clone())
-    }
-
-    pub(super) fn is_writable(&self) -> bool {
-        self.last().as_ref().is_none_or(|(_, outcome)| outcome.is_ok())
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<(Instant, Result<(), StoreError>)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

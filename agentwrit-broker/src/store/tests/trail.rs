@@ -50,6 +50,23 @@ async fn ids_beyond_six_digits_are_ordered_as_numbers() {
 }
 
 #[tokio::test]
+async fn count_of_events_is_that_of_last_commit_with_and_without_read() {
+    let fixture = Fixture::new();
+    for round in 1..=50 {
+        fixture.write(|tx| tx.append(event("kept"))).await;
+        assert_eq!(fixture.store.count_audit_events().await, Ok(round));
+    }
+    let undone = fixture.store.transact(|tx| {
+        tx.append(event("undone"))?;
+        Err::<(), _>(StoreError::Busy)
+    });
+    assert_eq!(undone.await, Err(StoreError::Busy));
+    assert_eq!(fixture.store.count_audit_events().await, Ok(50), "an event that was undone does not count");
+    let fixture = fixture.reopen().await;
+    assert_eq!(fixture.store.count_audit_events().await, Ok(50));
+}
+
+#[tokio::test]
 async fn stores_every_member_of_event() {
     let fixture = Fixture::new();
     fixture
