@@ -12,16 +12,17 @@
 //!    request writes to no memory that requests of other threads write to.
 
 use std::{
-    cell::Cell,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+        atomic::{AtomicU64, Ordering, fence},
     },
-    thread,
 };
 
-use crate::feed_cursor::FeedCursor;
+use crate::{
+    feed_cursor::FeedCursor,
+    thread_number::{processors, thread_number},
+};
 
 /// A request that was admitted and has not ended. A clone counts as well.
 #[derive(Clone)]
@@ -51,18 +52,17 @@ struct Drain {
 
 impl Admissions {
     pub(crate) fn new() -> Self {
-        let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64);
-        let slots = || (0..processors).map(|_| Arc::default()).collect();
+        let slots = || (0..processors()).map(|_| Arc::default()).collect();
         Self { generation: AtomicU64::new(0), slots: [slots(), slots()], drain: Mutex::default() }
     }
 
     /// Counts a request, before its check begins. `None` never happens.
     pub(crate) fn admit(&self) -> Option<Admission> {
-        let shard = shard();
+        let thread = thread_number();
         loop {
             let generation = self.generation.load(Ordering::Acquire);
             let slots = self.slots_of(generation);
-            let slot = slots.get(shard.checked_rem(slots.len()).unwrap_or_default())?;
+            let slot = slots.get(thread.checked_rem(slots.len()).unwrap_or_default())?;
             let admission = Admission { _slot: Arc::clone(slot) };
             fence(Ordering::SeqCst);
             if self.generation.load(Ordering::Acquire) == generation {
@@ -116,15 +116,6 @@ impl Admissions {
     }
 }
 
-/// Returns the number of this thread.
-fn shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed));
-    }
-    SHARD.try_with(Cell::get).unwrap_or_default()
-}
-
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission").finish_non_exhaustive()
@@ -139,7 +130,7 @@ impl fmt::Debug for Admissions {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::{sync::atomic::AtomicBool, thread};
 
     use super::*;
 

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     cache::TokenCache,
     clock::{Clock, SystemClock},
+    recent_tokens::{RecentCapacity, RecentTokens},
     revocation::RevocationList,
     trusted::TrustedKeys,
     verifier::{Audience, Rules, Verifier},
@@ -172,9 +173,11 @@ impl VerifierBuilder<WantsOptions> {
     #[must_use]
     pub fn build(self) -> Verifier {
         let WantsOptions { issuer, keys, revocations, audience, leeway, cache_memory, clock } = self.stage;
-        let (cache, cache_misses) = (TokenCache::new(cache_memory), AtomicU64::new(0));
-        let rules = Rules { issuer, audience, keys, revocations, leeway, clock, cache, cache_misses };
-        Verifier { rules: Arc::new(rules) }
+        let recent = RecentCapacity::beside(cache_memory);
+        let cache = TokenCache::new(cache_memory.saturating_sub(recent.memory()));
+        let cache_misses = AtomicU64::new(0);
+        let rules = Arc::new(Rules { issuer, audience, keys, revocations, leeway, clock, cache, cache_misses });
+        Verifier { recent: Arc::new(RecentTokens::new(&rules, recent)), rules }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A verified token without its text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CachedToken {
     pub(crate) claims: Arc<Claims>,
     pub(crate) signed_by: PublicKey,
@@ -37,6 +37,11 @@ pub(crate) struct CachedToken {
 }
 
 impl CachedToken {
+    /// Returns a copy that shares no reference count with this one, except those of its keys.
+    pub(crate) fn unshared(&self) -> Self {
+        Self { claims: Arc::new(Claims::clone(&self.claims)), ..self.clone() }
+    }
+
     /// Returns true when these keys would verify the token again.
     pub(crate) fn is_trusted_by(&self, keys: &KeySet) -> bool {
         let named = self.names_key.then(|| self.signed_by.id());
@@ -48,7 +53,7 @@ impl CachedToken {
 /// Hashes the last 32 bytes of a token, which are signature: who can't sign can't choose them for what gets in, and the
 /// whole of it is compared all the same.
 #[derive(Clone, Default)]
-struct BySignature(foldhash::fast::RandomState);
+pub(crate) struct BySignature(foldhash::fast::RandomState);
 
 impl BuildHasher for BySignature {
     type Hasher = TailHasher<<foldhash::fast::RandomState as BuildHasher>::Hasher>;
@@ -58,7 +63,7 @@ impl BuildHasher for BySignature {
     }
 }
 
-struct TailHasher<H>(H);
+pub(crate) struct TailHasher<H>(H);
 
 impl<H: Hasher> Hasher for TailHasher<H> {
     fn write(&mut self, bytes: &[u8]) {
@@ -161,7 +166,7 @@ impl fmt::Debug for TokenCache {
 
 /// Weighs an entry by what it holds: the token, and claims of about twice its length.
 #[derive(Clone)]
-struct ByLength;
+pub(crate) struct ByLength;
 
 impl ByLength {
     /// Claims, revocation keys, counters and slots, without the token's text.
@@ -169,12 +174,16 @@ impl ByLength {
     /// Key and header of the sender of a sender-constrained token.
     const SENDER: u64 = 512;
     /// A token of three scopes.
-    const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);
+    pub(crate) const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);
+
+    pub(crate) fn weight_of(token: &str, verified: &CachedToken) -> u64 {
+        let sender = if verified.claims.sender_constraint().is_some() { Self::SENDER } else { 0 };
+        Self::FIXED.saturating_add(sender).saturating_add((token.len() as u64).saturating_mul(3))
+    }
 }
 
 impl Weighter<Box<str>, Arc<CachedToken>> for ByLength {
     fn weight(&self, token: &Box<str>, verified: &Arc<CachedToken>) -> u64 {
-        let sender = if verified.claims.sender_constraint().is_some() { Self::SENDER } else { 0 };
-        Self::FIXED.saturating_add(sender).saturating_add((token.len() as u64).saturating_mul(3))
+        Self::weight_of(token, verified)
     }
 }

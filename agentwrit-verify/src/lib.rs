@@ -28,6 +28,7 @@ mod key_announcement;
 pub mod keys;
 mod permit;
 pub mod proof;
+mod recent_tokens;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod report;
@@ -41,6 +42,7 @@ mod staleness;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod thread_number;
 mod thumbprint;
 pub mod token;
 mod trusted;

@@ -280,7 +280,7 @@ impl fmt::Debug for RevocationList {
 }
 
 /// Every key under which a token could be revoked, worked out once when it is first verified.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TokenRevocationKeys {
     issued_at: UnixTime,
     keys: Box<[(Level, RevocationKey)]>,

@@ -10,8 +10,9 @@ use crate::{
     jws::shorten,
     keys::KeySet,
     proof::{AcceptedProof, PresentedToken, ProofVerifier},
+    recent_tokens::RulesHandle,
     revocation::RevocationList,
-    verifier::{Rules, Verifier},
+    verifier::Verifier,
 };
 
 /// A verified token that can be checked again at any later time: for work that outlives the request with the token,
@@ -30,7 +31,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct VerifiedToken {
-    rules: Arc<Rules>,
+    rules: Arc<RulesHandle>,
     verified: Arc<CachedToken>,
     admission: Option<Admission>,
     accepted: Option<AcceptedProof>,
@@ -64,7 +65,7 @@ impl VerifiedToken {
     /// The error of [`Verifier::verify`] for the token now: expired, revoked, signed by a key that was removed
     /// ([`VerifyError::UnknownKey`]), or [unavailable](VerifyError::is_unavailable).
     pub fn recheck(&self) -> Result<(), VerifyError> {
-        let rules = self.rules.as_ref();
+        let rules = self.rules.0.as_ref();
         let monotonic = LazyCell::new(|| rules.clock.monotonic());
         let in_force = rules.keys.current(|| *monotonic)?;
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
@@ -83,7 +84,7 @@ impl VerifiedToken {
     /// The time until it expires, by the verifier's clock; zero once it has.
     #[must_use]
     pub fn expires_in(&self) -> Duration {
-        self.claims().expires_at().saturating_since(self.rules.clock.now())
+        self.claims().expires_at().saturating_since(self.rules.0.clock.now())
     }
 }
 
@@ -104,7 +105,7 @@ impl Verifier {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        self.admit(|| self.verify_bearer(token).map(|verified| (verified, None)))
+        self.admit(|| self.verify_bearer(token, |verified| (Arc::clone(verified), None)))
     }
 
     /// Verifies a token and, if it is sender-constrained, that its key made the request (RFC 9449 §7): see
@@ -128,7 +129,7 @@ impl Verifier {
         presented: &PresentedToken<'_>,
         proofs: &ProofVerifier,
     ) -> Result<(Arc<CachedToken>, Option<AcceptedProof>), VerifyError> {
-        let verified = self.verify_cached(presented.token)?;
+        let verified = self.verify_cached(presented.token, Arc::clone)?;
         let accepted = proofs.check_sender(presented, &verified)?;
         Ok((verified, accepted))
     }
@@ -153,7 +154,7 @@ impl Verifier {
         // Before the check begins.
         let admission = self.rules.revocations.as_ref().and_then(RevocationList::admit);
         let (verified, accepted) = verify()?;
-        Ok(VerifiedToken { rules: Arc::clone(&self.rules), verified, admission, accepted })
+        Ok(VerifiedToken { rules: self.recent.rules(&self.rules), verified, admission, accepted })
     }
 }
 

@@ -44,6 +44,7 @@ use crate::{
     feed_cursor::FeedCursor,
     jws::shorten,
     keys::{KeyId, KeySet},
+    recent_tokens::RecentTokens,
     revocation::{Level, RevocationList, TokenRevocationKeys},
     staleness::{ClockReading, Freshness},
     status::{RevocationStatus, VerifierStatus},
@@ -55,6 +56,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Verifier {
     pub(crate) rules: Arc<Rules>,
+    pub(crate) recent: Arc<RecentTokens>,
 }
 
 /// Everything that was decided when the verifier was built.
@@ -108,7 +110,7 @@ impl Verifier {
     /// [`VerifyError::is_unavailable`]. [`VerifyError::ProofRequired`] for a sender-constrained token, always:
     /// see [`verify_presented`](Self::verify_presented).
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.verify_bearer(token).map(|verified| Arc::clone(&verified.claims))
+        self.verify_bearer(token, |verified| Arc::clone(&verified.claims))
     }
 
     /// Verifies a token like [`verify`](Self::verify), and accepts a sender-constrained one without a proof: for the
@@ -118,26 +120,47 @@ impl Verifier {
     ///
     /// As [`verify`](Self::verify), except [`VerifyError::ProofRequired`].
     pub fn verify_without_proof(&self, token: &str) -> Result<ClaimSet, VerifyError> {
-        self.verify_cached(token).map(|verified| verified.claims.as_claim_set().clone())
+        self.verify_cached(token, |verified| verified.claims.as_claim_set().clone())
     }
 
     /// Verifies a token as [`verify_cached`](Self::verify_cached), and rejects one that is sender-constrained.
-    pub(crate) fn verify_bearer(&self, token: &str) -> Result<Arc<CachedToken>, VerifyError> {
-        let verified = self.verify_cached(token)?;
-        if verified.claims.sender_constraint().is_some() {
+    pub(crate) fn verify_bearer<T>(
+        &self,
+        token: &str,
+        take: impl FnOnce(&Arc<CachedToken>) -> T,
+    ) -> Result<T, VerifyError> {
+        self.verify_cached(token, |verified| {
+            if verified.claims.sender_constraint().is_none() {
+                return Ok(take(verified));
+            }
             let (subject, token_id) = verified.claims.name();
-            return Err(VerifyError::ProofRequired { subject, token_id });
-        }
-        Ok(verified)
+            Err(VerifyError::ProofRequired { subject, token_id })
+        })?
     }
 
-    /// Returns the token as verified now or before, every check passed at this moment, except the sender's proof.
-    pub(crate) fn verify_cached(&self, token: &str) -> Result<Arc<CachedToken>, VerifyError> {
+    /// Takes the token as verified now or before, every check passed at this moment, except the sender's proof.
+    pub(crate) fn verify_cached<T>(
+        &self,
+        token: &str,
+        take: impl FnOnce(&Arc<CachedToken>) -> T,
+    ) -> Result<T, VerifyError> {
         let rules = self.rules.as_ref();
         let monotonic = LazyCell::new(|| rules.clock.monotonic());
         let in_force = rules.keys.current(|| *monotonic)?;
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
         let now = rules.clock.now();
+        let mut slot = self.recent.slot(token);
+        let copy = slot.as_mut().and_then(|slot| slot.find(token)).filter(|copy| copy.is_trusted_by(keys));
+        if let Some(copy) = copy {
+            let Err(error) = rules.check_current(copy, now, || *monotonic) else { return Ok(take(copy)) };
+            if !error.is_unavailable() {
+                rules.cache.remove(token);
+                if let Some(slot) = &mut slot {
+                    slot.remove();
+                }
+            }
+            return Err(error);
+        }
         if let Some(seen) = rules.cache.get(token).filter(|seen| seen.is_trusted_by(keys)) {
             if let Err(error) = rules.check_current(&seen, now, || *monotonic) {
                 if !error.is_unavailable() {
@@ -145,13 +168,17 @@ impl Verifier {
                 }
                 return Err(error);
             }
-            return Ok(seen);
+            if let Some(slot) = &mut slot {
+                slot.count(token, &seen);
+            }
+            return Ok(take(&seen));
         }
+        drop(slot);
         rules.cache_misses.fetch_add(1, Ordering::Relaxed);
         let verified = Arc::new(rules.verify_uncached(token, keys)?);
         rules.check_current(&verified, now, || *monotonic)?;
         rules.cache.insert(token, Arc::clone(&verified));
-        Ok(verified)
+        Ok(take(&verified))
     }
 
     /// Checks a token as of another time, for forensics, as far as the present state allows. The result is a

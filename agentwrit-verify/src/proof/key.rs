@@ -89,7 +89,7 @@ impl ProofKey {
 }
 
 /// Facts about the sender of a token, from the first accepted proof, kept with the cached token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct KnownSender {
     /// Encoded header of the proof: a client sends the same one with each proof.
     pub(super) header: Box<str>,

@@ -1,7 +1,10 @@
 //! A cached token gets the same checks as one seen for the first time.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -10,6 +13,7 @@ use agentwrit_verify::{
     ClaimSet, KeySet, Level, PublicKey, RevocationList, TrustedKeys, Verifier, VerifyError, issue::SigningKey,
     testing::TestIssuer,
 };
+use proptest::prelude::*;
 use serde_json::json;
 
 use crate::support::{START, Target, at, encode};
@@ -31,7 +35,10 @@ fn keep(target: &Target, token: &str) {
     assert_eq!(target.verifier.cached_tokens(), 0, "one that is used once is not kept");
     target.assert_accepted(token);
     assert_eq!(target.verifier.cached_tokens(), 1);
-    target.assert_accepted(token);
+    // Once from the shared cache, then from the thread's own copy.
+    for _ in 0..4 {
+        target.assert_accepted(token);
+    }
 }
 
 fn plain(issuer: &TestIssuer) -> ClaimSet {
@@ -318,6 +325,142 @@ fn concurrent_readers_reject_token_after_key_removal() {
             withdrawn.store(1, Ordering::Release);
         });
         assert!(verifier.verify(&token).is_err());
+    }
+}
+
+/// Four threads verify one token continuously, each with its own copy: none accepts it once the revocation has returned.
+#[test]
+fn concurrent_readers_reject_hot_token_after_revocation() {
+    let issuer = TestIssuer::new();
+    for round in 0..50 {
+        let verifier = issuer.verifier_builder().build();
+        let claims = issuer.claims(&["a:b:c"]);
+        let token = issuer.sign(&claims);
+        let (uses, revoked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    loop {
+                        let before = revoked.load(Ordering::Acquire);
+                        let verdict = verifier.verify(&token).map(drop);
+                        uses.fetch_add(1, Ordering::Relaxed);
+                        if before == 1 {
+                            assert!(matches!(verdict, Err(VerifyError::Revoked { .. })), "{round}: {verdict:?}");
+                            return;
+                        }
+                    }
+                });
+            }
+            while uses.load(Ordering::Relaxed) < 200 {
+                thread::yield_now();
+            }
+            issuer.revoke(Level::Token, &claims.jti.to_string());
+            revoked.store(1, Ordering::Release);
+        });
+    }
+}
+
+/// Event of the model test below.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Verifies a token several times on one of two threads.
+    Verify {
+        thread: usize,
+        token: usize,
+        times: usize,
+    },
+    Revoke {
+        level: Level,
+        token: usize,
+    },
+    Publish {
+        ours: bool,
+        other: bool,
+    },
+    Advance {
+        seconds: u64,
+    },
+    SetBack {
+        seconds: u64,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let levels = vec![Level::Token, Level::Session, Level::Agent, Level::Task];
+    prop_oneof![
+        12 => (0..2_usize, 0..4_usize, 1..8_usize)
+            .prop_map(|(thread, token, times)| Event::Verify { thread, token, times }),
+        1 => (prop::sample::select(levels), 0..4_usize).prop_map(|(level, token)| Event::Revoke { level, token }),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(ours, other)| Event::Publish { ours, other }),
+        1 => (1..200_u64).prop_map(|seconds| Event::Advance { seconds }),
+        1 => (1..20_u64).prop_map(|seconds| Event::SetBack { seconds }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// On any thread, and however often it was used, a token gets the verdict of a verifier without a cache.
+    #[test]
+    fn verdicts_are_those_without_a_cache(events in prop::collection::vec(event(), 1..60)) {
+        let issuer = TestIssuer::new();
+        let cached = issuer.verifier_builder().build();
+        let uncached = issuer.verifier_builder().cache_memory(0).build();
+        let claims: Vec<ClaimSet> =
+            (0..4).map(|n| if n == 3 { delegated_twice(&issuer) } else { plain(&issuer) }).collect();
+        let tokens: Vec<String> = claims.iter().map(|claims| issuer.sign(claims)).collect();
+        let verdict = |verifier: &Verifier, token: usize| {
+            verifier.verify(&tokens[token]).map(|claims| claims.as_claim_set().clone())
+        };
+        thread::scope(|scope| {
+            let threads = [(); 2].map(|()| {
+                let (requests, received) = mpsc::channel::<(usize, usize)>();
+                let (responses, verdicts) = mpsc::channel();
+                let (cached, verdict) = (&cached, &verdict);
+                scope.spawn(move || {
+                    for (token, times) in received {
+                        let of_each_use: Vec<_> = (0..times).map(|_| verdict(cached, token)).collect();
+                        responses.send(of_each_use).unwrap();
+                    }
+                });
+                (requests, verdicts)
+            });
+            for event in events {
+                match event {
+                    Event::Verify { thread, token, times } => {
+                        let (requests, verdicts) = &threads[thread];
+                        requests.send((token, times)).unwrap();
+                        let expected = verdict(&uncached, token);
+                        for found in verdicts.recv().unwrap() {
+                            prop_assert_eq!(&found, &expected);
+                        }
+                    }
+                    Event::Revoke { level, token } => {
+                        let claims = &claims[token];
+                        let target = match level {
+                            Level::Token => claims.jti.to_string(),
+                            Level::Session => claims.sid.to_string(),
+                            Level::Agent => claims.sub.to_string(),
+                            Level::Task | Level::Chain | Level::Issuer => claims.task_id.clone().unwrap().to_string(),
+                        };
+                        issuer.revoke(level, &target);
+                    }
+                    Event::Publish { ours, other } => {
+                        let ours = ours.then(|| issuer.signing_key().public_key().clone());
+                        let other = other.then(|| other_key().public_key().clone());
+                        if let Ok(keys) = KeySet::new(ours.into_iter().chain(other)) {
+                            issuer.trusted_keys().publish(keys, Instant::now());
+                        }
+                    }
+                    Event::Advance { seconds } => issuer.clock().advance(Duration::from_secs(seconds)),
+                    Event::SetBack { seconds } => {
+                        let now = agentwrit_verify::Clock::now(issuer.clock());
+                        issuer.clock().set(now.saturating_sub(Duration::from_secs(seconds)));
+                    }
+                }
+            }
+            Ok(())
+        })?;
     }
 }
 
