@@ -24,11 +24,12 @@ function line(event, tone, word, text) {
   if (follows) list.scrollTop = list.scrollHeight;
 }
 
-function scopeCard(event, verdict, rule) {
+function scopeCard(event, verdict, rule, result) {
   const card = element("li", verdict);
   const head = element("div", "head");
   head.append(element("span", "verdict", `${verdict} ${event.status}`), element("span", "", event.tool));
-  card.append(head, element("span", "rule", rule), element("small", "mono", event.request));
+  card.append(head, element("span", "rule", rule), element("small", "mono clamped", event.request));
+  if (result) card.append(element("small", "clamped", result));
   card.append(element("small", "", `${event.role} agent${event.by ? `, refused by the ${event.by}` : ""}`));
   $("scopes").append(card);
 }
@@ -75,6 +76,9 @@ const show = {
     $("mail-sender").textContent = `from ${event.sender} · task ${event.task}`;
     $("mail-text").textContent = event.text;
     $("ticket").hidden = false;
+    // On a small screen the stream lies far below the buttons.
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (innerWidth < 1024) $("ticket").scrollIntoView({ behavior: still ? "auto" : "smooth" });
     line(event, "info", "ticket", `${event.ticket} was filed`);
   },
   agent_created(event) {
@@ -88,7 +92,7 @@ const show = {
   tool_called(event) { line(event, "info", "tool", `${event.tool} ${JSON.stringify(event.arguments)}`); },
   allowed(event) {
     line(event, "good", "allowed", `${event.status} ${event.request}`);
-    scopeCard(event, "allowed", event.result);
+    scopeCard(event, "allowed", `within ${event.scope}`, event.result);
   },
   refused(event) {
     line(event, "bad", "refused", `${event.status} by the ${event.by}: ${event.rule}`);
@@ -112,7 +116,7 @@ const show = {
   reply(event) {
     $("reply").textContent = event.text;
     $("closing").hidden = false;
-    line(event, "info", "reply", event.text);
+    line(event, "info", "reply", "sent to the customer");
   },
   failed(event) { line(event, "bad", "failed", event.error); },
   finished(event) {

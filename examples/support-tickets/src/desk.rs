@@ -64,12 +64,11 @@ impl Desk {
         model: Arc<dyn Model>,
         expiry: Duration,
     ) -> Result<Self, Failure> {
-        let (own_broker, running) = match running {
-            Some(running) => (None, running),
-            None => {
-                let (broker, directory, running) = start_broker().await?;
-                (Some((broker, directory)), running)
-            }
+        let (own_broker, running) = if let Some(running) = running {
+            (None, running)
+        } else {
+            let (broker, directory, running) = start_broker().await?;
+            (Some((broker, directory)), running)
         };
         let store = Arc::new(Store::with_made_up_customers());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -76,18 +76,24 @@ pub fn differences(ticket: &PreparedTicket, events: &[Event], is_language_model:
 
 /// Tools that the model called and the service allowed.
 fn allowed(events: &[Event]) -> Vec<&str> {
-    let tools = events.iter().filter_map(|event| match &event.kind {
-        EventKind::Allowed { tool, .. } if tool != "read_ticket" => Some(tool.as_str()),
-        _ => None,
-    });
-    tools.collect()
+    let mut tools = Vec::new();
+    for event in events {
+        if let EventKind::Allowed { tool, .. } = &event.kind
+            && !["read_ticket", "check_sender"].contains(&tool.as_str())
+        {
+            tools.push(tool.as_str());
+        }
+    }
+    tools
 }
 
 /// Tools that were refused, with status and rule.
 fn refused(events: &[Event]) -> Vec<(&str, u16, &str)> {
-    let tools = events.iter().filter_map(|event| match &event.kind {
-        EventKind::Refused { tool, status, rule, .. } => Some((tool.as_str(), *status, rule.as_str())),
-        _ => None,
-    });
-    tools.collect()
+    let mut tools = Vec::new();
+    for event in events {
+        if let EventKind::Refused { tool, status, rule, .. } = &event.kind {
+            tools.push((tool.as_str(), *status, rule.as_str()));
+        }
+    }
+    tools
 }

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::made_up;
+
+mod records;
+
+pub(crate) use self::records::euros;
+pub use self::records::{Article, Balance, Customer, Mail, Note, Refund, Refused, SenderCheck, Ticket};
 
 /// Limit of a refund without a person's approval, in cents.
 pub const REFUND_LIMIT: u64 = 50_00;
@@ -18,154 +20,6 @@ const MAX_ARTICLES: usize = 2;
 
 /// Tickets kept; the oldest is dropped beyond it.
 const MAX_TICKETS: usize = 1000;
-
-/// Customer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Customer {
-    /// Identifier.
-    pub id: String,
-    /// Name.
-    pub name: String,
-    /// Address that identifies the customer as the sender of a mail. Not shown by the service.
-    #[serde(skip)]
-    pub email: String,
-    /// Plan.
-    pub plan: String,
-    /// Customer since.
-    pub since: String,
-}
-
-/// Account of a customer, in cents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Balance {
-    /// Customer.
-    pub customer_id: String,
-    /// Latest charges, newest first.
-    pub charges_cents: Vec<u64>,
-    /// Refunds so far.
-    pub refunded_cents: u64,
-}
-
-/// Ticket as the mail gateway filed it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
-    /// Identifier.
-    pub id: String,
-    /// Sender's address.
-    pub sender: String,
-    /// True if the gateway authenticated the sender's domain (DMARC).
-    pub authenticated: bool,
-    /// Subject: untrusted text.
-    pub subject: String,
-    /// Text: untrusted.
-    pub text: String,
-}
-
-/// Result of the identity check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SenderCheck {
-    /// The customer, if the sender is one and only one.
-    pub customer_id: Option<String>,
-    /// Rule that decided.
-    pub rule: String,
-}
-
-/// Refund.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refund {
-    /// Identifier.
-    pub id: String,
-    /// Ticket.
-    pub ticket_id: String,
-    /// Amount in cents.
-    pub amount_cents: u64,
-}
-
-/// Note in a customer's file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Note {
-    /// Identifier.
-    pub id: String,
-    /// Text.
-    pub text: String,
-}
-
-/// Mail that was handed to the outbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mail {
-    /// Identifier.
-    pub id: String,
-    /// Recipient.
-    pub to: String,
-    /// Text.
-    #[serde(skip)]
-    pub text: String,
-}
-
-/// Article of the knowledge base.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Article {
-    /// Title.
-    pub title: String,
-    /// Text.
-    pub text: String,
-}
-
-/// Request that the store refuses, whatever the token holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Unknown ticket.
-    NoTicket(String),
-    /// Unknown customer.
-    NoCustomer(String),
-    /// Amount of zero.
-    Amount(u64),
-    /// Refund above the limit, or above the newest charge.
-    AboveLimit {
-        /// Amount in cents.
-        amount: u64,
-        /// Limit in cents.
-        limit: u64,
-    },
-    /// Ticket that has its refund.
-    AlreadyRefunded(String),
-    /// Ticket of another sender.
-    NotCustomersTicket {
-        /// Ticket.
-        ticket: String,
-        /// Customer.
-        customer: String,
-    },
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTicket(id) => write!(f, "there is no ticket `{id}`"),
-            Self::NoCustomer(id) => write!(f, "there is no customer `{id}`"),
-            Self::Amount(_) => f.write_str("a refund is at least 0.01 EUR"),
-            Self::AboveLimit { amount, limit } => {
-                write!(
-                    f,
-                    "a refund of {} is above the limit of {} without a person's approval",
-                    euros(*amount),
-                    euros(*limit)
-                )
-            }
-            Self::AlreadyRefunded(id) => write!(f, "ticket `{id}` already has a refund"),
-            Self::NotCustomersTicket { ticket, customer } => {
-                write!(f, "ticket `{ticket}` was not sent by customer `{customer}`")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// Formats cents.
-pub(crate) fn euros(cents: u64) -> String {
-    format!("{}.{:02} EUR", cents / 100, cents % 100)
-}
 
 /// State of the service.
 #[derive(Debug)]

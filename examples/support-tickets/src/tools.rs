@@ -117,6 +117,24 @@ impl Tool {
     }
 }
 
+impl Tool {
+    /// Returns the scope that the service requires, for the page.
+    pub(crate) fn scope(self, call: &ToolCall, ticket_id: &str) -> String {
+        let customer = call.text("customer_id").unwrap_or_default();
+        match self {
+            Self::ReadTicket => format!("read:tickets:{ticket_id}"),
+            Self::SearchKnowledge => "read:kb:*".to_owned(),
+            Self::CustomerProfile => format!("read:customers:{customer}"),
+            Self::AccountBalance => format!("read:billing:{customer}"),
+            Self::IssueRefund => format!("write:billing:{customer}"),
+            Self::AddNote => format!("write:notes:{customer}"),
+            Self::InternalMail => "write:email:internal".to_owned(),
+            Self::ExternalMail => "write:email:external".to_owned(),
+            Self::DeleteAccount => format!("delete:account:{customer}"),
+        }
+    }
+}
+
 fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }

@@ -29,16 +29,16 @@ pub(super) struct Agents<'a> {
     desk: &'a Desk,
     log: &'a RunLog,
     task: String,
-    agents: Vec<RunAgent>,
+    registered: Vec<RunAgent>,
 }
 
 impl<'a> Agents<'a> {
     pub(super) fn new(desk: &'a Desk, log: &'a RunLog, task: String) -> Self {
-        Self { desk, log, task, agents: Vec::new() }
+        Self { desk, log, task, registered: Vec::new() }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.agents.len()
+        self.registered.len()
     }
 
     /// Asks the broker for an agent. `Err` inside is the broker's refusal.
@@ -70,17 +70,17 @@ impl<'a> Agents<'a> {
             role,
             agent_id: agent.id().to_string(),
             scopes: agent.scopes().iter().map(ToString::to_string).collect(),
-            // A token's last second began before now.
-            ttl: expires_at.saturating_since(now).as_secs_f64().round() as u64,
+            // The token's first second began before now.
+            ttl: expires_at.saturating_since(now).as_secs() + 1,
             expires_at: expires_at.seconds(),
         });
-        self.agents.push(RunAgent { role, agent, probe, ended: false });
+        self.registered.push(RunAgent { role, agent, probe, ended: false });
     }
 
     /// Releases the agent of a role, whose step is done.
     pub(super) async fn release(&mut self, role: Role) {
         let (desk, log) = (self.desk, self.log);
-        for agent in self.agents.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
+        for agent in self.registered.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
             agent.release(desk, log).await;
         }
         log.pause().await;
@@ -88,7 +88,7 @@ impl<'a> Agents<'a> {
 
     /// Waits until the token of a role has expired by itself.
     pub(super) async fn expire(&mut self, role: Role) {
-        for agent in self.agents.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
+        for agent in self.registered.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
             let expires_at = agent.agent.expires_at();
             self.log.record(EventKind::Waiting { role, expires_at: expires_at.seconds() });
             tokio::time::sleep(expires_at.saturating_since(SystemClock.now())).await;
@@ -99,7 +99,7 @@ impl<'a> Agents<'a> {
 
     /// Releases all agents that have not ended.
     pub(super) async fn end(&mut self) {
-        for agent in self.agents.iter_mut().filter(|agent| !agent.ended) {
+        for agent in self.registered.iter_mut().filter(|agent| !agent.ended) {
             agent.release(self.desk, self.log).await;
         }
     }
@@ -107,7 +107,7 @@ impl<'a> Agents<'a> {
     /// Presents every token of the run to service and broker, and returns how many both refuse.
     pub(super) async fn prove_dead(&self) -> usize {
         let mut dead = 0;
-        for agent in &self.agents {
+        for agent in &self.registered {
             match agent.prove_dead(self.desk).await {
                 Ok((service, broker_valid)) => {
                     let is_dead = service == StatusCode::UNAUTHORIZED && !broker_valid;

@@ -67,7 +67,7 @@ pub enum EventKind {
     /// The model asks for a tool.
     ToolCalled { role: Role, tool: String, arguments: Value },
     /// The service did what the tool asked for.
-    Allowed { role: Role, tool: String, request: String, status: u16, result: String },
+    Allowed { role: Role, tool: String, scope: String, request: String, status: u16, result: String },
     /// Service or broker refused, and named the rule.
     Refused { role: Role, tool: String, request: String, by: &'static str, status: u16, code: String, rule: String },
     /// The identity gate's decision.
@@ -96,7 +96,7 @@ impl fmt::Display for EventKind {
             }
             Self::Model { role, text } => write!(f, "{role} model: {text:?}"),
             Self::ToolCalled { role, tool, arguments } => write!(f, "{role} calls {tool} {arguments}"),
-            Self::Allowed { request, status, .. } => write!(f, "  allowed {status}  {request}"),
+            Self::Allowed { request, status, scope, .. } => write!(f, "  allowed {status} within {scope}  ({request})"),
             Self::Refused { request, by, status, code, rule, .. } => {
                 write!(f, "  REFUSED {status} {code} by the {by}: {rule}  ({request})")
             }

@@ -68,7 +68,7 @@ impl Steps<'_> {
         let call = ToolCall::new("read", Tool::ReadTicket.name(), json!({"ticket_id": self.ticket_id}));
         let request =
             Tool::ReadTicket.request(&call, self.ticket_id).map_err(|error| StepError::Other(error.into()))?;
-        self.fetch(triage, &request).await
+        self.fetch(triage, "read_ticket", &request).await
     }
 
     /// Asks the model for priority, category and whether the knowledge base is needed. No tool is offered.
@@ -88,7 +88,7 @@ impl Steps<'_> {
     /// Asks the service whose address sent the ticket. The text plays no part.
     async fn gate(&self, triage: &Agent) -> Result<Option<String>, StepError> {
         let request = ServiceRequest::get(format!("/tickets/{}/sender", self.ticket_id));
-        let check: SenderCheck = self.fetch(triage, &request).await?;
+        let check: SenderCheck = self.fetch(triage, "check_sender", &request).await?;
         self.log.record(EventKind::Gate { customer: check.customer_id.clone(), rule: check.rule });
         self.log.pause().await;
         Ok(check.customer_id)
@@ -180,16 +180,17 @@ impl Steps<'_> {
         };
         let (tool, request) = match request {
             Ok(request) => request,
-            Err(rule) => {
-                self.log.record(unusable(rule.clone()));
-                return Ok(json!({"refused": rule}));
+            Err(reason) => {
+                self.log.record(unusable(reason.clone()));
+                return Ok(json!({"refused": reason}));
             }
         };
         let shown = format!("{} {}", request.method, request.path);
         let result = match self.desk.service().send(&agent.authorization(), &request).await? {
             ServiceResponse::Done { status, body } => {
-                let (tool, status, result) = (tool_name, status.as_u16(), shortened(&body.to_string()));
-                self.log.record(EventKind::Allowed { role, tool, request: shown, status, result });
+                let (scope, result) = (tool.scope(call, self.ticket_id), shortened(&body.to_string()));
+                let (tool, status) = (tool_name, status.as_u16());
+                self.log.record(EventKind::Allowed { role, tool, scope, request: shown, status, result });
                 json!({"result": body})
             }
             ServiceResponse::Rejected(rejection) => {
@@ -211,9 +212,10 @@ impl Steps<'_> {
         match agents.request(&[scope], LIFETIME).await {
             Err(error) => {
                 let status = error.status().and_then(|status| http::StatusCode::from_u16(status).ok());
-                let rule = error.problem().map_or_else(|| error.to_string(), |problem| problem.detail.clone());
+                let detail = error.problem().map_or_else(|| error.to_string(), |problem| problem.detail.clone());
                 let code = error.error_code().unwrap_or("unreachable").to_owned();
-                let rejection = Rejection { status: status.unwrap_or(http::StatusCode::BAD_GATEWAY), code, rule };
+                let rejection =
+                    Rejection { status: status.unwrap_or(http::StatusCode::BAD_GATEWAY), code, rule: detail };
                 self.refused(role, Tool::ExternalMail, shown, "broker", &rejection);
             }
             Ok(agent) => {
@@ -235,14 +237,15 @@ impl Steps<'_> {
     async fn fetch<T: serde::de::DeserializeOwned>(
         &self,
         agent: &Agent,
+        tool: &str,
         request: &ServiceRequest,
     ) -> Result<T, StepError> {
         let shown = format!("{} {}", request.method, request.path);
         match self.desk.service().send(&agent.authorization(), request).await? {
             ServiceResponse::Done { status, body } => {
-                let (role, tool, status) = (Role::Triage, Tool::ReadTicket.name().to_owned(), status.as_u16());
-                let result = shortened(&body.to_string());
-                self.log.record(EventKind::Allowed { role, tool, request: shown, status, result });
+                let (role, tool, status) = (Role::Triage, tool.to_owned(), status.as_u16());
+                let (scope, result) = (format!("read:tickets:{}", self.ticket_id), shortened(&body.to_string()));
+                self.log.record(EventKind::Allowed { role, tool, scope, request: shown, status, result });
                 self.log.pause().await;
                 serde_json::from_value(body).map_err(|error| StepError::Other(error.into()))
             }

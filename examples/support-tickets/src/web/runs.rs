@@ -43,10 +43,13 @@ const MAX_DEPTH: usize = 3;
 
 /// Runs of a page, the newest last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Runs(Arc<Mutex<VecDeque<(String, Arc<RunLog>)>>>);
+pub(super) struct Runs(Arc<Mutex<Kept>>);
+
+/// Logs by their ids.
+type Kept = VecDeque<(String, Arc<RunLog>)>;
 
 impl Runs {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Arc<RunLog>)>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

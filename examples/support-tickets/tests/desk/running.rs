@@ -66,7 +66,7 @@ pub(crate) fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
 /// Tools that were allowed.
 pub(crate) fn allowed(events: &[Value]) -> Vec<&str> {
     let tools = of_type(events, "allowed").into_iter().map(|event| event["tool"].as_str().unwrap());
-    tools.filter(|tool| *tool != "read_ticket").collect()
+    tools.filter(|tool| !["read_ticket", "check_sender"].contains(tool)).collect()
 }
 
 /// Refusals as `tool by status code rule`.
