@@ -18,7 +18,11 @@ function line(event, tone, word, text) {
   const said = element("span", "said");
   said.append(element("span", "word", word), text);
   item.append(element("time", "", `${(event.at_ms / 1000).toFixed(2)} s`), said);
-  const list = $("stream");
+  append($("stream"), item);
+}
+
+// Appends to a list, and keeps the end in view for a reader who is there.
+function append(list, item) {
   const follows = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
   list.append(item);
   if (follows) list.scrollTop = list.scrollHeight;
@@ -31,7 +35,7 @@ function scopeCard(event, verdict, rule, result) {
   card.append(head, element("span", "rule", rule), element("small", "mono clamped", event.request));
   if (result) card.append(element("small", "clamped", result));
   card.append(element("small", "", `${event.role} agent${event.by ? `, refused by the ${event.by}` : ""}`));
-  $("scopes").append(card);
+  append($("scopes"), card);
 }
 
 function agentCard(event) {

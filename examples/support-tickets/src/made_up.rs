@@ -56,7 +56,7 @@ pub struct PreparedTicket {
     pub subject: &'static str,
     /// Text.
     pub text: &'static str,
-    /// Whether triage gets a token of a few seconds, which is not released.
+    /// True if triage gets a token of a few seconds that is not released.
     pub expires: bool,
     /// Course of the run with the planner.
     pub expected: Expected,
