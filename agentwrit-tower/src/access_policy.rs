@@ -4,6 +4,7 @@ use agentwrit_verify::Verifiers;
 use http::request::Parts;
 
 use crate::at_least;
+use crate::bearer;
 use crate::granted_identifiers::GrantedIdentifiers;
 use crate::observe;
 use crate::path::PathPattern;
@@ -69,7 +70,8 @@ impl AccessPolicy {
             }
             found => found?,
         };
-        let verified = Verified::new(self.senders.verify(verifiers, scheme, &token, head)?);
+        let verified = self.senders.verify(verifiers, scheme, &token, head);
+        let verified = Verified::new(verified.map_err(|rejection| malformed_or(rejection, &token))?);
         // Only clients with a valid token learn which cursor is reached.
         at_least::check(verifiers, &head.headers)?;
         drop(token);
@@ -144,6 +146,11 @@ impl AccessPolicy {
             None => self.rejection_options.clone(),
         }
     }
+}
+
+/// Returns the rejection of a token: that of a malformed header when the header contained no `token68`.
+fn malformed_or(rejection: Rejection, token: &str) -> Rejection {
+    if bearer::is_token68(token) { rejection } else { CredentialsError::Malformed.into() }
 }
 
 /// Passes the rejection options of this layer and the outer ones to the inner layers, in the request's extensions.

@@ -6,7 +6,8 @@ use http::header::AUTHORIZATION;
 
 use crate::rejection::CredentialsError;
 
-/// Scheme and token of the request's one `Authorization` header.
+/// Scheme and token of the request's one `Authorization` header. The characters of the token are not checked: a verified
+/// token is a `token68`, and the caller distinguishes a malformed header from an invalid token by [`is_token68`].
 pub(crate) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), CredentialsError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(CredentialsError::Missing)?;
@@ -17,11 +18,11 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), CredentialsEr
     parse(value.as_bytes()).ok_or(CredentialsError::Malformed)
 }
 
-/// Parses `Bearer` or `DPoP`, in any case, one space or more, and a `token68`.
+/// Parses `Bearer` or `DPoP`, in any case, one space or more, and the rest.
 fn parse(credentials: &[u8]) -> Option<(Scheme, &str)> {
     let (scheme, rest) = std::str::from_utf8(credentials).ok()?.split_once(' ')?;
     let token = rest.trim_start_matches(' ');
-    Some((Scheme::parse(scheme)?, token)).filter(|(_, token)| is_token68(token))
+    Some((Scheme::parse(scheme)?, token))
 }
 
 /// Checks RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
@@ -39,6 +40,11 @@ fn is_token68_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    fn token(headers: &HeaderMap) -> Result<(Scheme, &str), CredentialsError> {
+        let found = super::token(headers)?;
+        if is_token68(found.1) { Ok(found) } else { Err(CredentialsError::Malformed) }
+    }
 
     fn headers(values: &[&[u8]]) -> HeaderMap {
         values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_bytes(value).unwrap())).collect()
