@@ -16,7 +16,7 @@ use medassist::{
 use tokio::net::TcpListener;
 
 /// Hospital whose AI agents hold a scope per patient: starts a broker, the hospital's API and the pages, and prints the
-/// address. LLM_BASE_URL, LLM_API_KEY and LLM_MODEL name an OpenAI-compatible model; without them a planner stands in.
+/// address. `LLM_BASE_URL`, `LLM_API_KEY` and `LLM_MODEL` name an OpenAI-compatible model; without them a planner stands in.
 #[derive(Parser)]
 struct Arguments {
     /// Play every scenario on the terminal and end; fail unless every outcome was as expected
@@ -31,7 +31,7 @@ struct Arguments {
     /// Pause between steps, in milliseconds
     #[arg(long, default_value_t = 150)]
     pace: u64,
-    /// URL of a running broker, with AGENTWRIT_CLIENT_ID and AGENTWRIT_CLIENT_SECRET, or AGENTWRIT_ADMIN_SECRET alone to
+    /// URL of a running broker, with `AGENTWRIT_CLIENT_ID` and `AGENTWRIT_CLIENT_SECRET`, or `AGENTWRIT_ADMIN_SECRET` alone to
     /// register the app
     #[arg(long, conflicts_with = "once", env = "AGENTWRIT_BROKER_URL")]
     broker: Option<String>,

@@ -118,15 +118,17 @@ fn chain(delegated: &DelegatedToken) -> serde_json::Value {
 pub(super) async fn validate(run: &mut Run<'_>, member: &mut Member) -> Result<(), Failure> {
     let validation = run.parties.app.client().validate(member.agent.token().expose()).await?;
     let category = member.card.category;
-    let step = match &validation {
-        Validation::Valid(claims) => {
-            member.card.token_id = Some(claims.jti.to_string());
-            let step = NewStep::new(StepKind::TokenValidated, StepStatus::Success, "The broker validates the token");
-            let step = step.field("subject", claims.sub.to_string()).field("token id", claims.jti.to_string());
-            step.field("scopes", json!(member.card.scopes))
-        }
-        _ => NewStep::new(StepKind::TokenValidated, StepStatus::Error, "The broker does not accept the new token"),
+    let (status, title) = if validation.is_valid() {
+        (StepStatus::Success, "The broker validates the token")
+    } else {
+        (StepStatus::Error, "The broker does not accept the new token")
     };
+    let mut step = NewStep::new(StepKind::TokenValidated, status, title);
+    if let Validation::Valid(claims) = &validation {
+        member.card.token_id = Some(claims.jti.to_string());
+        step = step.field("subject", claims.sub.to_string()).field("token id", claims.jti.to_string());
+    }
+    let step = step.field("scopes", json!(member.card.scopes));
     run.team.update(&member.card);
     run.send(step.of(category).card(member.card.clone())).await;
     Ok(())

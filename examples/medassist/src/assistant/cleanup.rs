@@ -94,9 +94,10 @@ pub(super) async fn ended(run: &mut Run<'_>, member: &Member, token: &HeaderValu
         let took = started.elapsed();
         if status == StatusCode::UNAUTHORIZED || took >= PROPAGATION_TIMEOUT {
             let has_ended = status == StatusCode::UNAUTHORIZED;
-            let (title, colour) = match has_ended {
-                true => (title.to_owned(), StepStatus::Success),
-                false => (format!("The hospital still accepts the token: {status}"), StepStatus::Error),
+            let (title, colour) = if has_ended {
+                (title.to_owned(), StepStatus::Success)
+            } else {
+                (format!("The hospital still accepts the token: {status}"), StepStatus::Error)
             };
             let step = NewStep::new(StepKind::TokenEnded, colour, title).of(category);
             let step = step.field("status", status.as_u16());

@@ -89,9 +89,9 @@ impl Run<'_> {
     }
 }
 
-/// Plays an encounter: sends each step to `page`, `pace` apart. Returns the agents that it left live.
-pub async fn play(parties: &Parties, request: &EncounterRequest, pace: Duration, page: Sender<Step>) -> KeptAgents {
-    let mut steps = Steps { sent: 0, started: Instant::now(), pace, page };
+/// Plays an encounter: sends each step to `steps`, `pace` apart. Returns the agents that it left live.
+pub async fn play(parties: &Parties, request: &EncounterRequest, pace: Duration, steps: Sender<Step>) -> KeptAgents {
+    let mut steps = Steps { sent: 0, started: Instant::now(), pace, page: steps };
     let Some(patient) = known_patient(parties, &request.patient_id, &mut steps).await else {
         return KeptAgents::new();
     };

@@ -16,9 +16,9 @@ pub struct Scenario {
     pub patient_id: &'static str,
     /// Request in free text.
     pub request: &'static str,
-    /// Whether the clinical agent's token is stolen.
+    /// True if the clinical agent's token is stolen.
     pub takeover: bool,
-    /// Whether something is refused in it.
+    /// True if something is refused in it.
     pub is_refusal: bool,
     /// Steps that the planner's encounter must have in this order, between others.
     #[serde(skip)]

@@ -70,9 +70,10 @@ async fn attack(run: &mut Run<'_>, clinical: &Member) {
             Ok(response) => response,
             Err(failure) => return warn(run, &format!("The hospital is unreachable: {failure}")).await,
         };
-        let (status, outcome) = match response.status.is_success() {
-            true => (StepStatus::Warning, "works for the agent's patient"),
-            false => (StepStatus::Denied, "opens no other patient's file"),
+        let (status, outcome) = if response.status.is_success() {
+            (StepStatus::Warning, "works for the agent's patient")
+        } else {
+            (StepStatus::Denied, "opens no other patient's file")
         };
         let needed = Some(format!("read:records:{patient}"));
         let rule = Rule { route, needed, held: clinical.card.scopes.clone(), http_status: response.status.as_u16() };

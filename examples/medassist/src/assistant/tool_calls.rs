@@ -74,9 +74,10 @@ async fn send(
 
 fn content(response: &Response) -> String {
     let status = response.status.as_u16();
-    let mut content = match response.status.is_success() {
-        true => json!({"status": status, "body": response.body()}),
-        false => json!({"status": status, "refused": response.summary()}),
+    let mut content = if response.status.is_success() {
+        json!({"status": status, "body": response.body()})
+    } else {
+        json!({"status": status, "refused": response.summary()})
     };
     if let (Some(scope), Some(members)) = (&response.scope_needed, content.as_object_mut()) {
         members.insert("scope_needed".to_owned(), json!(scope));

@@ -218,7 +218,12 @@ impl Tool {
                 Value::String(text) if path.contains(&place) => path = path.replace(&place, &encoded(text)),
                 Value::String(_) if *kind == "string" => drop(body.insert((*name).to_owned(), value.clone())),
                 Value::Number(_) if *kind == "integer" => drop(body.insert((*name).to_owned(), value.clone())),
-                _ => return Err(format!("`{name}` is not of the type {kind}")),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_) => return Err(format!("`{name}` is not of the type {kind}")),
             }
         }
         let patient = arguments.get("patient_id").and_then(Value::as_str).unwrap_or_default();
@@ -237,7 +242,7 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             path.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            path.extend(["%".to_owned(), format!("{byte:02X}")]);
         }
         path
     })

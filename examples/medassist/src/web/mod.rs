@@ -69,7 +69,7 @@ pub fn pages(parties: Parties, options: WebOptions) -> Router {
         .layer(middleware::from_fn_with_state(options.hosts.into(), guard::guard))
 }
 
-/// What the page shows before the first encounter.
+/// Contents of the page before the first encounter.
 #[derive(Serialize)]
 struct Setup {
     model: String,

@@ -1,10 +1,10 @@
 //! The operator's requests: health, ceiling, live agents, audit trail, revocation.
 
 use agentwrit_client::{
-    AgentQuery, AgentRecord, AppRecord, AuditQuery, HealthResponse, ListedState, Page, RevocationTarget,
+    AppRecord, AuditQuery, HealthResponse, ListedState, Page, RevocationTarget, TokenQuery, TokenRecord,
 };
 use agentwrit_protocol::Event;
-use agentwrit_verify::Level;
+use agentwrit_verify::{Level, Subject};
 use axum::{
     Json,
     body::Bytes,
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Web, error::WebError};
 
-/// Largest number of agents that the page lists.
-const LISTED_AGENTS: u64 = 200;
+/// Largest number of tokens that the page lists.
+const LISTED_TOKENS: u64 = 200;
 
 /// Largest page of the audit trail.
 const LISTED_EVENTS: u64 = 1000;
@@ -28,8 +28,8 @@ pub(super) struct Overview {
     broker: String,
     health: HealthResponse,
     app: Option<AppRecord>,
-    agents: Vec<AgentRecord>,
-    live: u64,
+    /// Live tokens of the app's agents: a released agent holds none.
+    tokens: Vec<TokenRecord>,
 }
 
 pub(super) async fn overview(State(web): State<Web>) -> Result<Json<Overview>, WebError> {
@@ -37,16 +37,16 @@ pub(super) async fn overview(State(web): State<Web>) -> Result<Json<Overview>, W
     let client = web.parties.app.client();
     let health = client.health().await?;
     let app = admin.apps().await?.into_iter().find(|app| app.client_id == web.parties.client_id);
-    let page = Page { limit: Some(LISTED_AGENTS), ..Page::default() };
-    let query = AgentQuery {
+    let page = Page { limit: Some(LISTED_TOKENS), ..Page::default() };
+    let query = TokenQuery {
         app_id: app.as_ref().map(|app| app.app_id.clone()),
         state: ListedState::Live,
         page,
-        ..AgentQuery::default()
+        ..TokenQuery::default()
     };
-    let agents = admin.agents(&query).await?;
-    let (live, agents) = (agents.total, agents.entries);
-    Ok(Json(Overview { broker: client.url().to_owned(), health, app, agents, live }))
+    let mut tokens = admin.tokens(&query).await?.entries;
+    tokens.retain(|token| matches!(token.sub, Subject::Agent(_)));
+    Ok(Json(Overview { broker: client.url().to_owned(), health, app, tokens }))
 }
 
 #[derive(Deserialize)]
@@ -111,10 +111,8 @@ pub(super) async fn revoke(State(web): State<Web>, body: Bytes) -> Result<Json<R
     if reason.is_some_and(|reason| reason.len() > MAX_REASON) {
         return Err(WebError::Invalid(format!("the reason has at most {MAX_REASON} bytes")));
     }
-    let response = match request.dry_run {
-        true => admin.preview_revocation(&target).await?,
-        false => admin.revoke(&target, reason).await?,
-    };
+    let response =
+        if request.dry_run { admin.preview_revocation(&target).await? } else { admin.revoke(&target, reason).await? };
     Ok(Json(Revoked {
         known: response.revoked,
         dry_run: request.dry_run,

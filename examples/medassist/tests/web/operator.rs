@@ -14,11 +14,12 @@ async fn agents_left_live_are_listed_previewed_and_revoked() {
     assert_eq!(page.get(&format!("/api/encounters/{id}/cards")).await.json(), live);
 
     let overview = page.get("/api/operator").await.json();
-    assert_eq!((&overview["live"], &overview["health"]["status"]), (&json!(2), &json!("ok")));
+    assert_eq!((overview["tokens"].as_array().unwrap().len(), &overview["health"]["status"]), (3, &json!("ok")));
     assert_eq!(overview["app"]["scopes"].as_array().unwrap().len(), 13);
-    let agents = overview["agents"].as_array().unwrap();
-    let clinical = agents.iter().find(|agent| agent["task_id"] == "clinical-P-1042").unwrap();
-    let mut revocation = json!({"level": "chain", "target": clinical["agent_id"], "reason": "drill", "dry_run": true});
+    let tokens = overview["tokens"].as_array().unwrap();
+    let own = |token: &&serde_json::Value| token["task_id"] == "clinical-P-1042" && token["delegated_by"].is_null();
+    let clinical = tokens.iter().find(own).unwrap();
+    let mut revocation = json!({"level": "chain", "target": clinical["sub"], "reason": "drill", "dry_run": true});
     let preview = page.post("/api/revocations", &revocation).await.json();
     assert_eq!(preview, json!({"known": true, "dry_run": true, "tokens": 2, "agents": 2, "tasks": 1}));
     assert_eq!(page.get(&format!("/api/encounters/{id}/cards")).await.json(), live);
@@ -28,6 +29,14 @@ async fn agents_left_live_are_listed_previewed_and_revoked() {
     assert_eq!((&revoked["known"], &revoked["tokens"]), (&json!(true), &json!(2)));
     let after = json!({"clinical": "revoked", "prescription": "live", "delegated": "revoked"});
     assert_eq!(page.get(&format!("/api/encounters/{id}/cards")).await.json(), after);
+    page.scene.strike().await;
+}
+
+#[tokio::test]
+async fn released_agents_hold_no_live_token() {
+    let page = Page::with_planner().await;
+    page.ask("P-1042", "labs, and prescribe furosemide").await;
+    assert_eq!(page.get("/api/operator").await.json()["tokens"], json!([]));
     page.scene.strike().await;
 }
 

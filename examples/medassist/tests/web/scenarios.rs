@@ -130,7 +130,7 @@ async fn unknown_patient_gets_no_agent() {
     let steps = scenario(&page, "unknown-patient").await;
     assert_eq!(kinds(&steps), [("patient_unknown", "warning"), ("complete", "info")]);
     let overview = page.get("/api/operator").await.json();
-    assert_eq!(overview["live"], 0);
+    assert_eq!(overview["tokens"], json!([]));
     let audit = page.get("/api/audit").await.json();
     let registered = audit["events"].as_array().unwrap().iter().any(|event| event["event_type"] == "agent_registered");
     assert!(!registered, "no agent was ever registered");

@@ -47,7 +47,9 @@ fn line(outcome: &Outcome<'_>) -> String {
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             format!("{subject}: {}{more}.", listed.join("; "))
         }
-        _ => format!("{subject}: {}.", entry_text(outcome.tool, body)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            format!("{subject}: {}.", entry_text(outcome.tool, body))
+        }
     }
 }
 

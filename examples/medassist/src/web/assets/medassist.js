@@ -59,7 +59,7 @@ let encounterId;
 let running;
 
 const shortId = (id) => (id.length > 44 ? `…${id.slice(-40)}` : id);
-const category = (scope) => (/^[a-z]+:(records|labs|notes)/.test(scope) ? "clinical" : /prescription|formulary|interactions/.test(scope) ? "prescription" : "billing");
+const category = (scope) => (/^[a-z]+:(records|labs|notes)/.test(scope) ? "clinical" : /prescription|formulary|interactions/.test(scope) ? "prescription" : /billing|insurance|claims/.test(scope) ? "billing" : "other");
 
 function scopeList(scopes, needed) {
   return el("ul", { className: "scopes" }, ...scopes.map((scope) => el("li", { className: `scope ${category(scope)}${scope === needed ? " match" : ""}`, textContent: scope })));
@@ -328,15 +328,15 @@ async function loadOperator() {
     const { health } = overview;
     const tile = (name, value) => el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value }));
     $("health").replaceChildren(tile("status", health.status), tile("version", health.version), tile("uptime", `${health.uptime} s`),
-      tile("database", health.db_connected ? "connected" : "lost"), tile("audit events", health.audit_events_count), tile("live agents", overview.live));
+      tile("database", health.db_connected ? "connected" : "lost"), tile("audit events", health.audit_events_count), tile("live tokens", overview.tokens.length));
     $("ceiling").replaceChildren(...(overview.app?.scopes ?? []).map((scope) => el("li", { className: `scope ${category(scope)}`, textContent: scope })));
-    $("holders-count").textContent = overview.agents.length ? `${overview.live} live agents of this app.` : "No agent of this app is live: run a scenario that leaves its agents live.";
-    $("holders").replaceChildren(...overview.agents.map((agent) => {
-      const button = el("button", { type: "button", className: "quiet", textContent: "Choose", attributes: { "aria-label": `Choose ${agent.task_id}` } });
-      button.addEventListener("click", () => { $("level").value = "chain"; $("target").value = agent.agent_id; $("target").focus(); });
+    $("holders-count").textContent = overview.tokens.length ? "Live tokens of this app's agents." : "No agent of this app holds a live token: run a scenario that leaves its agents live.";
+    $("holders").replaceChildren(...overview.tokens.map((token) => {
+      const button = el("button", { type: "button", className: "quiet", textContent: "Choose", attributes: { "aria-label": token.delegated_by ? `Choose delegated ${token.task_id}` : `Choose ${token.task_id}` } });
+      button.addEventListener("click", () => { $("level").value = token.delegated_by ? "token" : "chain"; $("target").value = token.delegated_by ? token.jti : token.sub; $("target").focus(); });
       const cell = (label, ...children) => el("td", { data: { label } }, ...children);
-      return el("tr", {}, el("th", { scope: "row", textContent: agent.task_id }), el("td", { className: "id", textContent: shortId(agent.agent_id), title: agent.agent_id, data: { label: "Agent" } }),
-        cell("Scopes", scopeList(agent.scope)), cell("Time left", timeLeft({ expires_at: seconds(agent.expires_at) })), cell("Revoke", button));
+      return el("tr", {}, el("th", { scope: "row", textContent: token.delegated_by ? `${token.task_id}, delegated` : token.task_id }), el("td", { className: "id", textContent: shortId(token.sub), title: token.sub, data: { label: "Agent" } }),
+        cell("Scopes", scopeList(token.scope ?? [])), cell("Time left", timeLeft({ expires_at: seconds(token.expires_at) })), cell("Revoke", button));
     }));
   } catch (error) {
     $("operator-error").textContent = error.message;
