@@ -104,7 +104,9 @@ impl Chart {
     fn of(numbers: &[u64]) -> Self {
         let most = numbers.iter().copied().max().unwrap_or(0);
         let mut points = String::new();
-        for (column, shown) in (0_usize..).zip(numbers) {
+        // A line has two ends.
+        let first = numbers.first().filter(|_| numbers.len() == 1);
+        for (column, shown) in (0_usize..).zip(numbers.iter().chain(first)) {
             let height = shown.saturating_mul(HEIGHT).checked_div(most).unwrap_or(0);
             let (x, y) = (column.saturating_mul(4), HEIGHT.saturating_sub(height).saturating_add(2));
             // Writing to a `String` cannot fail.
@@ -299,5 +301,6 @@ mod tests {
         let chart = Chart::of(&[0, 5, 10]);
         assert_eq!((chart.latest.as_str(), chart.most.as_str(), chart.points.as_str()), ("10", "10", "0,62 4,32 8,2"));
         assert_eq!(Chart::of(&[]).points, "");
+        assert_eq!(Chart::of(&[7]).points, "0,2 4,2");
     }
 }
