@@ -17,7 +17,7 @@ pub async fn play_all(desk: &Desk) -> bool {
         run(desk, &NewTicket::from(ticket), &log).await;
         let events = log.events();
         for event in &events {
-            println!("  {:>6} ms  {}", event.at_ms, event.kind);
+            println!("{}", line(event));
         }
         let differences = differences(ticket, &events, desk.model().description().is_language_model());
         for difference in &differences {
@@ -30,6 +30,12 @@ pub async fn play_all(desk: &Desk) -> bool {
         if all_as_expected { "All tickets went as expected." } else { "Not all tickets went as expected." }
     );
     all_as_expected
+}
+
+/// Formats an event without control characters: a model's or sender's text must not command the terminal.
+fn line(event: &Event) -> String {
+    let line = format!("  {:>6} ms  {}", event.at_ms, event.kind);
+    line.chars().filter(|character| !character.is_control()).collect()
 }
 
 /// Compares a run with its ticket's expectation. What a language model chooses is not foreseeable: then only outcome
@@ -96,4 +102,15 @@ fn refused(events: &[Event]) -> Vec<(&str, u16, &str)> {
         }
     }
     tools
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_no_control_character_of_untrusted_text() {
+        let kind = EventKind::Reply { text: "\u{1b}]0;owned\u{7}\r\nhello".to_owned() };
+        assert_eq!(line(&Event { at_ms: 7, kind }), "       7 ms  reply: ]0;ownedhello");
+    }
 }

@@ -39,8 +39,8 @@ struct Arguments {
     /// Pause between the steps on the page, in milliseconds, so that they can be followed
     #[arg(long, default_value_t = 300)]
     pace: u64,
-    /// Lifetime of the token that is left to expire, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
+    /// Lifetime of the token that is left to expire, in whole seconds, of which the first has begun when it is issued
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=300))]
     expiry: u64,
 }
 

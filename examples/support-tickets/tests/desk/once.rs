@@ -11,7 +11,7 @@ fn program(arguments: &[&str]) -> Output {
     for variable in ["LLM_BASE_URL", "LLM_API_KEY", "LLM_MODEL"] {
         command.env_remove(variable);
     }
-    command.args(["--once", "--expiry", "1"]).args(arguments).output().unwrap()
+    command.args(["--once", "--expiry", "3"]).args(arguments).output().unwrap()
 }
 
 #[test]

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use support_tickets::{desk::Desk, planner, web::Page};
 use tokio::{net::TcpListener, task::JoinHandle};
 
+/// Lifetime of the token that is left to expire. Its first second has begun when the token is issued.
+const EXPIRY: Duration = Duration::from_secs(3);
+
 pub(crate) struct Running {
     pub(crate) desk: Arc<Desk>,
     pub(crate) url: String,
@@ -20,7 +23,7 @@ impl Running {
     }
 
     pub(crate) async fn with_model(model: Arc<dyn Model>) -> Self {
-        let desk = Arc::new(Desk::start(None, model, Duration::from_secs(1)).await.unwrap());
+        let desk = Arc::new(Desk::start(None, model, EXPIRY).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let page = Page::new(Arc::clone(&desk), Duration::ZERO);
