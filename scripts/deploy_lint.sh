@@ -29,6 +29,7 @@ compose() {
     printf 'AA_DATABASE_URL=postgres://agentwrit_owner:secret@172.30.78.20/agentwrit?sslmode=disable\n' >"$work/owner.env"
     printf 'AA_DATABASE_URL=postgres://agentwrit_broker:secret@172.30.78.20/agentwrit?sslmode=disable\n' >"$work/database.env"
     AGENTWRIT_STATE_DIR="$work" docker-compose -f deploy/compose.postgres.yaml config --quiet || return 1
+    AGENTWRIT_ADMIN_SECRET=correct-horse-battery-staple docker-compose -f examples/medassist/compose.yaml config --quiet || return 1
     for overlay in "" tls mtls; do
         AGENTWRIT_STATE_DIR="$work" docker-compose -f deploy/compose.yaml \
             ${overlay:+-f "deploy/compose.$overlay.yaml"} config --quiet || return 1
@@ -51,7 +52,7 @@ exposure() {
 }
 
 lint "scripts (shellcheck)" shellcheck --external-sources scripts/*.sh
-lint "Dockerfile (hadolint)" "${HADOLINT:-hadolint}" deploy/Dockerfile
+lint "Dockerfiles (hadolint)" "${HADOLINT:-hadolint}" deploy/Dockerfile examples/medassist/Dockerfile
 lint "compose files (docker-compose config)" compose
 lint "systemd unit (systemd-analyze verify)" unit
 lint "systemd unit, exposure at most 1.5 (systemd-analyze security)" exposure

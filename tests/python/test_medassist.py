@@ -316,5 +316,6 @@ def test_makes_pictures_of_docs(chromium: Chromium, medassist: MedAssist) -> Non
             expect(page.locator("#chain")).to_contain_text("The chain holds")
         if name == "Operator":
             page.get_by_role("button", name="Choose clinical-P-1042", exact=True).wait_for()
+        page.set_viewport_size({"width": 1280, "height": 1320 if name == "Encounter" else 800})
         page.screenshot(path=images / f"medassist-{name.lower()}.png")
     context.close()

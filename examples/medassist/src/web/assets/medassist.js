@@ -304,7 +304,7 @@ function showEvents() {
   const cell = (label, text, className = "", title = "") => el("td", { className, title, textContent: text ?? "", data: { label } });
   $("events").replaceChildren(...shown.map((event) => el("tr", { className: event.id === broken?.id ? "broken" : "" },
     el("th", { scope: "row", className: "id", textContent: event.id }),
-    cell("Time", event.timestamp.slice(0, 23).replace("T", " ")), cell("Type", event.event_type), cell("Subject", event.agent_id && shortId(event.agent_id), "id", event.agent_id ?? ""),
+    cell("Time", event.timestamp.slice(11, 23), "", event.timestamp), cell("Type", event.event_type), cell("Subject", event.agent_id && shortId(event.agent_id), "id", event.agent_id ?? ""),
     cell("Task", event.task_id, "id"), el("td", { data: { label: "Outcome" } }, el("span", { className: `tag ${event.outcome}`, textContent: event.outcome })),
     cell("Detail", event.detail, "detail"), cell("Hash", `${event.hash.slice(0, 12)}…`, "id", `hash ${event.hash}, of the event before ${event.prev_hash}`))));
   $("audit-place").textContent = found.length ? `${place + 1} to ${place + shown.length} of ${found.length}, the newest first` : "No event matches.";
