@@ -7,7 +7,10 @@
 //!    cheaper.
 //! 3. A set is immutable. [`TrustedKeys`](crate::TrustedKeys) publishes the current one.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use agentwrit_json::Object;
 use data_encoding::BASE64URL_NOPAD;
@@ -17,7 +20,10 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-use crate::thumbprint::Thumbprint;
+use crate::{
+    key_table::{KeyTable, MAX_TABLES},
+    thumbprint::Thumbprint,
+};
 
 /// Key id (`kid`): 1 to 128 printable ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,13 +65,23 @@ impl fmt::Debug for KeyId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey(Arc<NamedKey>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct NamedKey {
     id: KeyId,
     key: VerifyingKey,
     /// The header of the tokens that our brokers sign with it, encoded: recognising it saves reading it.
     usual_header: Box<str>,
+    /// Empty until a set with the key is in force, `None` where tables are off.
+    table: OnceLock<Option<KeyTable>>,
 }
+
+impl PartialEq for NamedKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.key) == (&other.id, &other.key)
+    }
+}
+
+impl Eq for NamedKey {}
 
 impl PublicKey {
     /// A key named by its thumbprint, from the 32 bytes of RFC 8032 §5.1.2.
@@ -90,7 +106,7 @@ impl PublicKey {
         let kid = serde_json::Value::from(id.as_str());
         let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":{kid}}}"#);
         let usual_header = BASE64URL_NOPAD.encode(header.as_bytes()).into();
-        Ok(Self(Arc::new(NamedKey { id, key, usual_header })))
+        Ok(Self(Arc::new(NamedKey { id, key, usual_header, table: OnceLock::new() })))
     }
 
     /// The key's name.
@@ -119,7 +135,32 @@ impl PublicKey {
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
-        verifies(&self.0.key, message, &signature)
+        let NamedKey { key, table, .. } = &*self.0;
+        match table.get() {
+            Some(Some(table)) => !is_small_order(signature.r_bytes()) && table.verifies(key, message, &signature),
+            Some(None) | None => verifies(key, message, &signature),
+        }
+    }
+
+    /// Computes the table of the key, once for all clones: 0.2 ms.
+    fn build_table(&self) {
+        self.0.table.get_or_init(|| Some(KeyTable::new(&self.0.key)));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_table(&self) -> bool {
+        matches!(self.0.table.get(), Some(Some(_)))
+    }
+
+    /// The same key, verified without a table.
+    fn without_table(&self) -> Self {
+        let NamedKey { id, key, usual_header, .. } = &*self.0;
+        Self(Arc::new(NamedKey {
+            id: id.clone(),
+            key: *key,
+            usual_header: usual_header.clone(),
+            table: OnceLock::from(None),
+        }))
     }
 
     /// Returns true when `signature` over `message` verifies under the key of these bytes, as strictly as with
@@ -236,6 +277,19 @@ impl KeySet {
             (None, [only]) => Some(only),
             (None, _) => None,
         }
+    }
+
+    /// The same keys, verified without tables. Once a set is in force at a [`Verifier`](crate::Verifier), the first eight of its
+    /// keys have a table of multiples each, of 100 KiB, with which a signature is verified in about 0.6 of the time. This is
+    /// for processes that lack the memory, and for comparisons: the keys verify the same signatures.
+    #[must_use]
+    pub fn without_tables(&self) -> Self {
+        Self(self.iter().map(PublicKey::without_table).collect())
+    }
+
+    /// Computes the tables of the first keys.
+    pub(crate) fn build_tables(&self) {
+        self.iter().take(MAX_TABLES).for_each(PublicKey::build_table);
     }
 
     /// Returns true when exactly this key, id and bytes, is in the set.

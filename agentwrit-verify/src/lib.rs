@@ -25,6 +25,7 @@ pub mod issue;
 mod issued_claims;
 mod jws;
 mod key_announcement;
+mod key_table;
 pub mod keys;
 mod permit;
 pub mod proof;

@@ -47,6 +47,7 @@ impl FollowerAddress {
             issuer: issuer.into(),
             schedule: KeyRefreshSchedule::default(),
             max_key_age: Some(FollowerBuilder::DEFAULT_MAX_KEY_AGE),
+            key_tables: true,
             timeout: FollowerBuilder::DEFAULT_TIMEOUT,
             staleness: Some(Staleness::default()),
             max_response_length: Feed::DEFAULT_MAX_RESPONSE_LENGTH,
@@ -66,6 +67,7 @@ pub struct FollowerBuilder {
     issuer: String,
     schedule: KeyRefreshSchedule,
     max_key_age: Option<Duration>,
+    key_tables: bool,
     timeout: Duration,
     /// `None` when revocations are not followed.
     staleness: Option<Staleness>,
@@ -187,6 +189,12 @@ impl FollowerBuilder {
         self
     }
 
+    /// Sets whether keys get tables of multiples, which is the default: [`KeySet::without_tables`](crate::KeySet::without_tables).
+    pub fn key_tables(mut self, enabled: bool) -> Self {
+        self.key_tables = enabled;
+        self
+    }
+
     /// Sets the interval between fetches of the key set; at least a second, at most a day.
     pub fn key_refresh_interval(mut self, interval: Duration) -> Self {
         self.schedule.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
@@ -266,7 +274,7 @@ impl FollowerBuilder {
 
     /// Restores the stored state; the flag is true when it makes an initial fetch unnecessary.
     fn known(&self, stored: Option<State>) -> (TrustedKeys, Option<Feed>, bool) {
-        let keys = TrustedKeys::following(self.max_key_age);
+        let keys = TrustedKeys::new(self.max_key_age, self.key_tables);
         let limited = |feed: Feed| feed.max_response_length(self.max_response_length);
         let fresh = || self.staleness.map(|staleness| limited(Feed::new(&self.issuer, staleness)));
         let Some(stored) = stored else { return (keys, fresh(), false) };

@@ -46,6 +46,8 @@ struct Shared {
     /// Held by writers; readers do not lock it.
     announced: Mutex<Announced>,
     max_age: Option<Duration>,
+    /// Whether keys get tables.
+    key_tables: bool,
     /// Called, without blocking, when a token names a key that is not in the set.
     on_unknown_key: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -70,10 +72,15 @@ impl TrustedKeys {
     /// No keys yet; those published later are trusted for `max_age` from their last confirmation.
     #[must_use]
     pub fn following(max_age: Option<Duration>) -> Self {
+        Self::new(max_age, true)
+    }
+
+    pub(crate) fn new(max_age: Option<Duration>, key_tables: bool) -> Self {
         let shared = Shared {
             current: ArcSwapOption::empty(),
             announced: Mutex::default(),
             max_age,
+            key_tables,
             on_unknown_key: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -99,6 +106,7 @@ impl TrustedKeys {
     }
 
     fn publish_set(&self, keys: KeySet, as_of: Option<Instant>, now: Instant) {
+        let keys = if self.shared.key_tables { keys } else { keys.without_tables() };
         let mut announced = self.announced();
         let keys = announced.published(keys, as_of);
         announced.fetched_at = Some(now);
@@ -186,6 +194,7 @@ impl TrustedKeys {
     }
 
     fn store(&self, keys: Option<KeySet>, at: Instant) {
+        keys.iter().for_each(KeySet::build_tables);
         self.shared.current.store(keys.map(|keys| Arc::new(Confirmed { keys: Arc::new(keys), at })));
     }
 

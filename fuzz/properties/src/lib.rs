@@ -12,6 +12,7 @@
 
 pub mod feed;
 pub mod key_set;
+pub mod known_key;
 pub mod proof;
 pub mod report;
 pub mod scope;

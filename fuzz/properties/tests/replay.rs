@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, fs, path::Path};
 
-use agentwrit_fuzz_properties::{feed, key_set, proof, report, scope, signed, token};
+use agentwrit_fuzz_properties::{feed, key_set, known_key, proof, report, scope, signed, token};
 use arbitrary::{Arbitrary, Unstructured};
 
 /// Runs a check on every stored input of a target: its seeds, and inputs stored after fuzzing.
@@ -31,6 +31,13 @@ fn feed_seeds_satisfy_properties() {
 #[test]
 fn key_set_seeds_satisfy_properties() {
     replay("key_set", |input| key_set::check(decode(input)));
+}
+
+#[test]
+fn known_key_seeds_satisfy_properties() {
+    let accepted = Cell::new(0);
+    replay("known_key", |input| accepted.set(accepted.get() + u32::from(known_key::check(decode(input)))));
+    assert_eq!(accepted.get(), 2, "of two keys, unchanged");
 }
 
 #[test]
@@ -70,7 +77,7 @@ fn every_fuzz_target_is_replayed() {
     names.sort();
     assert_eq!(
         names,
-        ["feed", "key_set", "proof", "report", "scope", "signed", "token"],
+        ["feed", "key_set", "known_key", "proof", "report", "scope", "signed", "token"],
         "add a test above for a new target"
     );
 }

