@@ -11,8 +11,9 @@ use crate::{
     clock::{Clock, SystemClock},
     recent_tokens::{RecentCapacity, RecentTokens},
     revocation::RevocationList,
+    rules::{Audience, Rules},
     trusted::TrustedKeys,
-    verifier::{Audience, Rules, Verifier},
+    verifier::Verifier,
 };
 
 /// Builds a [`Verifier`]. `Stage` is the next required decision.

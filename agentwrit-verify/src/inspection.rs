@@ -13,9 +13,10 @@ use crate::{
     jws::shorten,
     keys::KeySet,
     revocation::TokenRevocationKeys,
+    rules::{Rules, check_times},
     staleness::ClockReading,
     token::UnverifiedToken,
-    verifier::{Rules, Verifier, check_times},
+    verifier::Verifier,
 };
 
 /// Checks in the order of [`Verifier::verify_without_proof`].

@@ -36,6 +36,7 @@ pub mod report;
 pub mod revocation;
 mod revocation_key;
 mod revocation_table;
+mod rules;
 pub mod scope;
 mod scope_literal;
 mod scope_template;

@@ -19,8 +19,8 @@ use std::{
 
 use crate::{
     cache::{ByLength, BySignature, CachedToken},
+    rules::Rules,
     thread_number::{processors, thread_number},
-    verifier::Rules,
 };
 
 /// Sets of copies, and handles of the verifier's rules for [`VerifiedToken`](crate::VerifiedToken)s.

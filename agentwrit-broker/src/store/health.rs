@@ -1,4 +1,4 @@
-//! What is known of the store's state without a new write or read.
+//! State of the store as it is known without a new write or read.
 
 use std::{
     sync::{

@@ -46,7 +46,7 @@ struct Shared {
     /// Held by writers; readers do not lock it.
     announced: Mutex<Announced>,
     max_age: Option<Duration>,
-    /// Whether keys get tables.
+    /// Keys get tables.
     key_tables: bool,
     /// Called, without blocking, when a token names a key that is not in the set.
     on_unknown_key: OnceLock<Box<dyn Fn() + Send + Sync>>,
