@@ -8,7 +8,7 @@
 //!   assembly.
 //! - [`oauth-resource-server`](https://docs.rs/oauth-resource-server) 0.4: `OAuthValidator::validate` with the key set
 //!   seeded, so that nothing is fetched. Also on jsonwebtoken 9 and `ring`.
-//! - `ed25519-dalek` 3: `verify` alone, on a decoded message and signature. No verifier on this library can be faster.
+//! - `ed25519-dalek` 3: `verify` alone, on a decoded message and signature. No verifier on this library without tables of known keys can be faster.
 //!
 //! The two asynchronous ones never wait here, so they are polled once, without a runtime.
 

@@ -107,7 +107,11 @@ impl KeySets {
         if !entry.is_due(kid, now) {
             return entry.in_force(now).ok_or(Unavailable);
         }
-        let Some(set) = entry.at_once(kid, now) else { return self.wait(url, kid).await };
+        let Some(set) = entry.at_once(kid, now) else {
+            // Where too many wait, a set that is in force and names the key serves as if the provider were away.
+            let waited = self.wait(url, kid).await;
+            return waited.or_else(|unavailable| entry.naming(kid, now).ok_or(unavailable));
+        };
         if let Ok(place) = self.places(url).await.background.clone().try_acquire_owned() {
             let refresh = self.refresh(url, kid);
             tokio::spawn(async move {
@@ -202,10 +206,14 @@ impl Entry {
 
     /// Returns the set if a token with this `kid` need not wait for the next fetch: see rule 1.
     fn at_once(&self, kid: Option<&str>, now: Instant) -> Option<Arc<JwkSet>> {
-        let (set, fetched) = self.set.as_ref()?;
+        let (_, fetched) = self.set.as_ref()?;
         let is_fresh = now.saturating_duration_since(*fetched) < TIME_TO_LIVE;
-        let is_named = kid.is_none_or(|kid| set.names(kid));
-        if is_named && (is_fresh || self.failures > 0) { self.in_force(now) } else { None }
+        if is_fresh || self.failures > 0 { self.naming(kid, now) } else { None }
+    }
+
+    /// Returns the set, if it names a key of this `kid` and is not too old.
+    fn naming(&self, kid: Option<&str>, now: Instant) -> Option<Arc<JwkSet>> {
+        self.in_force(now).filter(|set| kid.is_none_or(|kid| set.names(kid)))
     }
 
     /// Returns the set, unless it is too old.

@@ -31,6 +31,7 @@ use std::{borrow::Borrow, collections::VecDeque, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{Attestation, AttestationKind};
 use agentwrit_verify::{Clock, UnixTime};
+use moka::future::Cache;
 use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -46,7 +47,9 @@ use self::{
     error::Reasons,
     fetch::Fetcher,
     key_sets::KeySets,
-    kubernetes::{ClusterPods, KubernetesApi, OwnCluster, PodState, Reviewed, is_service_account, pod_of, review},
+    kubernetes::{
+        ClusterPods, KubernetesApi, Membership, OwnCluster, PodState, Reviewed, is_service_account, pod_of, review,
+    },
     signatures::{CheckedKeys, Signatures},
     spiffe::SpiffeId,
     token::UnverifiedAssertion,
@@ -60,6 +63,10 @@ use crate::{
 const GRACE: Duration = Duration::from_millis(500);
 /// Largest number of attestations that the API server reviews at once for this broker.
 const MAX_REVIEWS: usize = 16;
+/// Largest number of rejected assertions that are kept: 1 MiB.
+const MAX_REFUSED: u64 = 10_000;
+/// Time for which the API server does not review a rejected assertion again.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// Judges tokens of other issuers by trust rules.
 #[derive(Debug)]
@@ -71,6 +78,9 @@ pub(crate) struct Attestor {
     pods: Arc<ClusterPods>,
     /// Places for requests to the API server.
     reviews: Semaphore,
+    /// Assertions that the API server rejected a short while ago. A rejected one is not used up: without these, its holder could
+    /// have it reviewed in a loop.
+    refused: Cache<[u8; 32], ()>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -88,6 +98,8 @@ pub(crate) struct Attested {
     pub(crate) assertion: Digest,
     /// `exp`: until then the use of the assertion must be known.
     pub(crate) expires_at: UnixTime,
+    /// `iat`, rounded down to whole seconds.
+    pub(crate) issued_at: Option<UnixTime>,
     /// Pod that the token is bound to.
     pub(crate) pod: Option<Pod>,
 }
@@ -103,7 +115,8 @@ impl Attestor {
         let has_watch = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
         let watched = kubernetes.clone().filter(|_| has_watch).map(|api| OwnCluster::new(api, signatures.clone()));
         let reviews = Semaphore::new(MAX_REVIEWS);
-        Self { signatures, kubernetes, watched, pods: Arc::default(), reviews, clock, metrics }
+        let refused = Cache::builder().max_capacity(MAX_REFUSED).time_to_live(REFUSED_FOR).build();
+        Self { signatures, kubernetes, watched, pods: Arc::default(), reviews, refused, clock, metrics }
     }
 
     /// Returns the issuer that an attestation names, to find the rules for it. Proves nothing.
@@ -158,7 +171,10 @@ impl Attestor {
         registered::check_audience(&claims, &rule.audience)?;
         let subject = registered::text(&claims, "sub")?.ok_or(AttestationError::MalformedClaims)?.to_owned();
         let assertion = token.digest(&rule.issuer, registered::text(&claims, "jti")?);
+        let issued_at = registered::issued_at(&claims)?;
         let pod = match rule.kind {
+            // Rules of its kind know the namespace, and whether the pod exists.
+            AttestationKind::Oidc if is_service_account(&subject) => return Err(AttestationError::InvalidSubject),
             AttestationKind::Oidc => None,
             AttestationKind::Kubernetes if is_service_account(&subject) => pod_of(&claims)?,
             AttestationKind::Spiffe if SpiffeId::parse(&subject).is_some_and(|id| id.trust_domain() == rule.issuer) => {
@@ -170,9 +186,9 @@ impl Attestor {
             return Err(AttestationError::ClaimsMismatch);
         }
         if let Some(pod) = &pod {
-            self.check_pod(rule, pod, registered::issued_at(&claims)?).await?;
+            self.check_pod(rule, pod, issued_at).await?;
         }
-        Ok(Attested { rule: rule.clone(), subject, claims, assertion, expires_at, pod })
+        Ok(Attested { rule: rule.clone(), subject, claims, assertion, expires_at, issued_at, pod })
     }
 
     /// Checks that the pod of a token exists, as far as the watch of pods knows.
@@ -190,8 +206,12 @@ impl Attestor {
         };
         // Lists concern the pods of the broker's own cluster.
         match &self.watched {
-            Some(cluster) if cluster.has(rule).await => Err(error),
-            Some(_) | None => Ok(()),
+            Some(cluster) => match cluster.membership(rule).await {
+                Membership::Own => Err(error),
+                Membership::Unknown => Err(AttestationError::PodsNotListed),
+                Membership::Other => Ok(()),
+            },
+            None => Ok(()),
         }
     }
 
@@ -201,11 +221,18 @@ impl Attestor {
         if !rule.token_review {
             return Ok(());
         }
+        if self.refused.contains_key(attested.assertion.as_bytes()) {
+            return Err(AttestationError::TokenReviewRejected);
+        }
         let (Some(api), Ok(_place)) = (&self.kubernetes, self.reviews.try_acquire()) else {
             return Err(AttestationError::TokenReviewUnavailable);
         };
         let token = attestation.token.expose();
-        review(api, Reviewed { token, audience: &rule.audience, subject, pod: pod.as_ref() }).await
+        let reviewed = review(api, Reviewed { token, audience: &rule.audience, subject, pod: pod.as_ref() }).await;
+        if reviewed == Err(AttestationError::TokenReviewRejected) {
+            self.refused.insert(*attested.assertion.as_bytes(), ()).await;
+        }
+        reviewed
     }
 
     /// Returns whether the watch saw a pod deleted. To be asked again in the transaction of its registration, after which its agent

@@ -20,7 +20,7 @@ pub(crate) use self::{
     watch::{PodAgents, PodWatch},
 };
 pub(super) use self::{
-    cluster::OwnCluster,
+    cluster::{Membership, OwnCluster},
     cluster_pods::{ClusterPods, PodState},
     review::{Reviewed, review},
     service_account::{is_service_account, pod_of},

@@ -176,6 +176,28 @@ async fn sixty_four_requests_wait_for_one_provider_and_more_are_rejected_at_once
 }
 
 #[tokio::test]
+async fn requests_beyond_those_that_wait_use_set_in_memory_that_names_their_key() {
+    let test = Arc::new(Test::new());
+    let token = key(Algorithm::Es256).token(&test.claims_with(&json!({ "exp": NOW + 7200 })));
+    assert!(test.verify(&token).await.is_ok());
+    test.provider.serve(Serves::Nothing);
+    advance(&test, 301);
+    let mut requests = tokio::task::JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..70 {
+        let (test, token) = (Arc::clone(&test), token.clone());
+        requests.spawn(async move { test.verify(&token).await.map(drop) });
+    }
+    for _ in 0..6 {
+        assert_eq!(requests.join_next().await.unwrap().unwrap(), Ok(()));
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    while let Some(request) = requests.join_next().await {
+        assert_eq!(request.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test]
 async fn provider_that_hangs_does_not_delay_rule_with_own_keys() {
     let test = Test::new();
     test.provider.serve(Serves::Nothing);

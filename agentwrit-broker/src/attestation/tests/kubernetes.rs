@@ -17,12 +17,17 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// A broker in the cluster, which watches its pods if told to.
+    fn with(watch: bool) -> Self {
         let (files, server) = (tempfile::tempdir().unwrap(), ApiServer::start("own-token"));
         let token_path = files.path().join("token");
         std::fs::write(&token_path, "own-token").unwrap();
         let api_url = api_server_url(&server.url()).unwrap();
         let ca_path = files.path().join("ca.crt");
-        let kubernetes = KubernetesSettings { api_url, token_path: token_path.clone(), ca_path, watch: false };
+        let kubernetes = KubernetesSettings { api_url, token_path: token_path.clone(), ca_path, watch };
         let settings = AttestationSettings { kubernetes: Some(kubernetes), ..AttestationSettings::default() };
         settings.check().unwrap();
         Self { test: Test::with(&settings), server, _files: files, token_path }
@@ -101,7 +106,6 @@ async fn review_confirms_token_of_rules_audience() {
 
 #[tokio::test]
 async fn review_that_does_not_confirm_rejects() {
-    let cluster = Cluster::new();
     for (name, value) in [
         ("authenticated", json!(false)),
         ("authenticated", json!(null)),
@@ -113,6 +117,8 @@ async fn review_that_does_not_confirm_rejects() {
     ] {
         let mut status = confirmed();
         status[name] = value.clone();
+        // A rejected assertion is not reviewed again at once.
+        let cluster = Cluster::new();
         let reason = cluster.reviewed(Review::Status(status)).await.unwrap_err();
         let expected = match (name, value.is_null()) {
             // A member of the wrong type is no review.
@@ -121,6 +127,55 @@ async fn review_that_does_not_confirm_rejects() {
         };
         assert_eq!(reason, expected, "{name} {value}");
     }
+}
+
+#[tokio::test]
+async fn token_that_api_server_rejected_is_not_reviewed_again_at_once() {
+    let cluster = Cluster::new();
+    for _ in 0..20 {
+        let rejected = cluster.reviewed(Review::Status(json!({ "authenticated": false }))).await;
+        assert_eq!(rejected, Err(AttestationError::TokenReviewRejected));
+    }
+    assert_eq!(cluster.server.requests().len(), 1);
+    // A failure of the server is no judgement of the token.
+    let cluster = Cluster::new();
+    assert_eq!(cluster.reviewed(Review::Error(500)).await, Err(AttestationError::TokenReviewUnavailable));
+    assert_eq!(cluster.reviewed(Review::Status(confirmed())).await, Ok(()));
+}
+
+#[tokio::test]
+async fn rule_for_openid_accepts_no_service_account() {
+    let cluster = Cluster::new();
+    let keys = RuleKeys::Url(cluster.test.provider.keys_url());
+    let rules = [rule(AttestationKind::Oidc, &cluster.test.provider.issuer(), keys, &[("sub", equals(ACCOUNT))])];
+    let verified = cluster.test.verify_by(&rules, AttestationKind::Oidc, &cluster.token(&json!({}))).await;
+    assert_eq!(verified.map(|attested| attested.subject), Err(AttestationError::InvalidSubject));
+}
+
+#[tokio::test]
+async fn pods_of_rule_whose_cluster_is_not_known_register_only_once_listed() {
+    let cluster = Cluster::with(true);
+    let own = cluster.test.attestor.watched.as_ref().unwrap();
+    let rule = cluster.rule(false);
+    let verified = async || cluster.verify(false, &json!({})).await.map(|attested| attested.subject);
+    // `own-token` is no token of any cluster; then there is none.
+    assert_eq!(own.membership(&rule).await, Membership::Unknown);
+    assert_eq!(verified().await, Err(AttestationError::PodsNotListed));
+    std::fs::remove_file(&cluster.token_path).unwrap();
+    assert_eq!(verified().await, Err(AttestationError::PodsNotListed));
+    // Another cluster: its pods are not in the lists.
+    let token = |issuer: &str| {
+        key(Algorithm::Rs256).token(&cluster.test.claims_with(&json!({ "iss": issuer, "sub": ACCOUNT })))
+    };
+    std::fs::write(&cluster.token_path, token("https://other.example")).unwrap();
+    assert_eq!(own.membership(&rule).await, Membership::Other);
+    assert_eq!(verified().await, Ok(ACCOUNT.to_owned()));
+    // This cluster, also once that can't be proven again.
+    std::fs::write(&cluster.token_path, token(&cluster.test.provider.issuer())).unwrap();
+    assert_eq!(own.membership(&rule).await, Membership::Own);
+    std::fs::remove_file(&cluster.token_path).unwrap();
+    assert_eq!(own.membership(&rule).await, Membership::Own);
+    assert_eq!(verified().await, Err(AttestationError::PodsNotListed));
 }
 
 #[tokio::test]

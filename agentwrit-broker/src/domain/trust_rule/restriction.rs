@@ -4,7 +4,9 @@
 //!    be on a claim that other holders can't have with the same value: not a branch, an event, or a flag.
 //! 2. A prefix counts if it ends after a name, so that no longer name begins with it: `repo:acme/`, not `repo:acme`, which is
 //!    also the beginning of `repo:acme-evil`. For `sub` a name must follow the type: `repo:` is all of GitHub.
-//! 3. In a cluster the namespace separates tenants: an account's name alone exists in every namespace.
+//! 3. A subject may begin with the name of such a claim, as GitHub's customised ones do: it is judged as that claim.
+//! 4. Service accounts have rules of the kind `kubernetes`, which know their namespaces and pods.
+//! 5. In a cluster the namespace separates tenants: an account's name alone exists in every namespace.
 
 use agentwrit_protocol::{AttestationKind, ClaimMatch, ClaimValue};
 use agentwrit_verify::TrustDomain;
@@ -14,11 +16,12 @@ use crate::domain::ClaimName;
 
 /// Claims with values that other holders of the issuer's tokens can have too: of `OpenID` Connect and of providers of identities.
 const OF_OPENID: &str = "iss aud exp iat nbf jti typ nonce auth_time at_hash c_hash s_hash acr amr azp ver tid locale zoneinfo \
-                         updated_at email_verified phone_number_verified";
-/// Such claims of GitHub Actions: what any repository can choose. Any may call a public reusable workflow.
+                         updated_at email_verified phone_number_verified idtyp appidacr gty token_use scp scope client_auth";
+/// Such claims of GitHub Actions: what any repository can choose. Any may call a public reusable workflow, and an actor's comment
+/// starts workflows of repositories that are not the actor's.
 const OF_GITHUB_ACTIONS: &str = "ref ref_type ref_protected base_ref head_ref event_name environment runner_environment \
                                  repository_visibility run_attempt run_number sha workflow workflow_sha job_workflow_sha \
-                                 job_workflow_ref";
+                                 job_workflow_ref actor actor_id triggering_actor";
 /// Such claims of GitLab CI.
 const OF_GITLAB_CI: &str = "ref_path pipeline_source environment_protected environment_action deployment_tier ci_config_sha \
                             project_visibility user_access_level runner_id";
@@ -47,6 +50,11 @@ pub(super) fn check_restriction(rule: &TrustRule) -> Result<(), TrustRuleError> 
     if rule.kind == AttestationKind::Spiffe && !is_trust_domain(&rule.issuer) {
         return Err(fault("issuer", "must be `spiffe://` and the trust domain for the kind `spiffe`"));
     }
+    if rule.kind == AttestationKind::Oidc
+        && rule.claims.iter().any(|(name, condition)| is_of_cluster(plain(name), condition))
+    {
+        return Err(fault("kind", "must be `kubernetes` for the service accounts of a cluster"));
+    }
     let is_restricted = rule.claims.iter().any(|(name, condition)| restricts(rule, plain(name), condition));
     if is_restricted { Ok(()) } else { Err(fault("claims", problem)) }
 }
@@ -56,8 +64,29 @@ fn plain(name: &ClaimName) -> &str {
     name.as_str().strip_prefix('/').filter(|rest| !rest.contains('/')).unwrap_or(name.as_str())
 }
 
+/// Returns whether a condition is on a service account or its pod.
+fn is_of_cluster(name: &str, condition: &ClaimMatch) -> bool {
+    let text = match condition {
+        ClaimMatch::Equals(ClaimValue::Text(text)) | ClaimMatch::Prefix(text) => text.as_str(),
+        ClaimMatch::Equals(ClaimValue::Number(_) | ClaimValue::Flag(_)) => "",
+    };
+    name.trim_start_matches('/').starts_with("kubernetes.io") || (name == "sub" && text.starts_with(SERVICE_ACCOUNT))
+}
+
+/// Returns whether others can get tokens with the same value of a claim.
+fn is_shared(name: &str) -> bool {
+    [OF_OPENID, OF_GITHUB_ACTIONS, OF_GITLAB_CI].iter().any(|claims| claims.split(' ').any(|claim| claim == name))
+}
+
 fn restricts_holder(_: &TrustRule, name: &str, condition: &ClaimMatch) -> bool {
-    if [OF_OPENID, OF_GITHUB_ACTIONS, OF_GITLAB_CI].iter().any(|claims| claims.split(' ').any(|claim| claim == name)) {
+    if is_shared(name) {
+        return false;
+    }
+    let subject = match condition {
+        ClaimMatch::Equals(ClaimValue::Text(text)) | ClaimMatch::Prefix(text) if name == "sub" => text.as_str(),
+        ClaimMatch::Equals(_) | ClaimMatch::Prefix(_) => "",
+    };
+    if subject.split_once(':').is_some_and(|(claim, _)| is_shared(claim)) {
         return false;
     }
     match condition {

@@ -56,15 +56,42 @@ fn rejects_oidc_rule_that_trusts_tokens_of_every_holder() {
     }
     assert!(of(&[("repository", prefix("acme/"))]) && !of(&[("repository", prefix("acme"))]));
     assert!(!of(&[("email", prefix("ops@"))]) && of(&[("email", equals("ops@acme.example"))]));
-    for name in
-        ["ref", "/ref", "event_name", "environment", "runner_environment", "azp", "ver", "pipeline_source", "sha"]
-    {
+    for name in [
+        "ref",
+        "/ref",
+        "event_name",
+        "environment",
+        "runner_environment",
+        "azp",
+        "ver",
+        "pipeline_source",
+        "sha",
+        "actor",
+        "actor_id",
+        "triggering_actor",
+        "idtyp",
+        "scp",
+    ] {
         assert!(!of(&[(name, equals("main"))]), "{name}");
     }
     for name in ["email_verified", "sub", "https://id.example/staff"] {
         assert!(!of(&[(name, ClaimMatch::Equals(ClaimValue::Flag(true)))]), "{name}");
     }
     assert!(!of(&[("sub", equals(""))]));
+    // Subjects that GitHub makes of claims as a repository configures: of what any repository can choose.
+    for text in ["ref:refs/heads/main", "environment:prod", "actor:alice"] {
+        assert!(!of(&[("sub", equals(text))]) && !of(&[("sub", prefix(&format!("{text}:")))]), "{text}");
+    }
+    assert!(of(&[("sub", equals("repository_owner_id:74"))]));
+    // Service accounts have namespaces and pods, which rules of this kind do not know.
+    for (name, condition) in [
+        ("sub", prefix("system:serviceaccount:")),
+        ("sub", equals("system:serviceaccount:prod:agent")),
+        ("/kubernetes.io/pod/name", equals("agent-0")),
+    ] {
+        let rule = rule(AttestationKind::Oidc, "https://id.example", &[("team", equals("red")), (name, condition)]);
+        assert_eq!(faulty_member(&rule), Some("kind"), "{name}");
+    }
     assert!(of(&[("repository_id", ClaimMatch::Equals(ClaimValue::Number(74)))]));
     assert!(of(&[("https://id.example/team", equals("red")), ("ref", equals("main"))]));
 }

@@ -224,8 +224,7 @@ fn check_assertion(attested: &Attested, facts: &AssertionFacts, now: UnixTime) -
 
 /// Returns whether an assertion may have been issued before `mark`, on the clock of its issuer.
 fn may_be_older(attested: &Attested, mark: UnixTime) -> bool {
-    let issued_at = attested.claims.get("iat").and_then(serde_json::Value::as_u64);
-    issued_at.is_none_or(|seconds| UnixTime::from_seconds(seconds) <= mark.saturating_add(ISSUER_LEEWAY))
+    attested.issued_at.is_none_or(|issued_at| issued_at <= mark.saturating_add(ISSUER_LEEWAY))
 }
 
 fn check_scope(registration: &Registration, allowed: &ScopeSet) -> Result<(), Error> {
