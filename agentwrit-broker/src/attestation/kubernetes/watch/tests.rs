@@ -3,7 +3,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use agentwrit_protocol::AttestationKind;
+use agentwrit_protocol::{Attestation, AttestationKind, Secret};
 use agentwrit_verify::{UnixTime, testing::ManualClock};
 use identity_provider::{Algorithm, ApiServer, Body, HttpServer, IdentityProvider, Reply, Serves, SigningKey};
 use serde_json::json;
@@ -12,7 +12,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use super::*;
 use crate::{
     attestation::{
-        AttestationSettings, Attestor,
+        AttestationError, AttestationSettings, Attestor,
         kubernetes::{KubernetesSettings, PodState},
         tests as attestation,
     },
@@ -318,6 +318,35 @@ async fn pods_of_list_and_of_events_are_present_and_others_missing() {
     cluster.server.expire();
     cluster.reached(2, 2).await;
     assert!(cluster.pods.is_deleted("a"));
+}
+
+#[tokio::test]
+async fn token_of_pod_that_list_lacks_is_rejected_unless_rule_is_of_another_cluster() {
+    let mut cluster = Cluster::new();
+    let other = SigningKey::generate(Algorithm::EdDsa, "k");
+    let other_rule = rule_with("other", ISSUER, attestation::own_set(&[other.jwk()]));
+    let now = cluster.clock.now().seconds();
+    let verify = async |cluster: &Cluster, key: &SigningKey, rule: &TrustRule| {
+        let claims = json!({
+            "iss": ISSUER, "sub": "system:serviceaccount:prod:agent", "aud": rule.audience, "iat": now - 10, "exp": now + 600,
+            "kubernetes.io": { "namespace": "prod", "pod": { "name": "agent", "uid": "gone" } },
+        });
+        let token = Secret::new(key.token(&claims));
+        let attestation = Attestation { kind: AttestationKind::Kubernetes, token };
+        cluster.attestor.verify(std::slice::from_ref(rule), &attestation).await.map(drop)
+    };
+    std::fs::remove_file(&cluster.token_path).unwrap();
+    let unknown = Err(AttestationError::PodsNotListed);
+    assert_eq!(verify(&cluster, own_key(), &own_rule()).await, unknown, "own token is missing");
+    std::fs::write(&cluster.token_path, own_token()).unwrap();
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    let missing = Err(AttestationError::PodDeleted);
+    assert_eq!(verify(&cluster, own_key(), &own_rule()).await, missing);
+    assert_eq!(verify(&cluster, &other, &other_rule).await, Ok(()));
+    // The cluster has a new key, which the broker's own token is not signed with.
+    std::fs::write(&cluster.token_path, other.token(&json!({ "iss": ISSUER }))).unwrap();
+    assert_eq!(verify(&cluster, own_key(), &own_rule()).await, missing, "known to be of this cluster");
 }
 
 #[tokio::test]

@@ -115,6 +115,9 @@ async fn assertions_issued_before_everything_was_revoked_are_rejected() {
     let undated = assertion(attesting.services(), "2", &json!({ "iat": null }));
     assert_eq!(reason(attesting.register(&undated).await), "issued_before_revocation");
     attesting.register(&attesting.assertion("3")).await.unwrap();
+    let now = f64::from(u32::try_from(attesting.test.clock.now().seconds()).unwrap());
+    let fractional = assertion(attesting.services(), "4", &json!({ "iat": now + 0.5 }));
+    attesting.register(&fractional).await.unwrap();
 }
 
 #[tokio::test]
