@@ -232,7 +232,9 @@ mod tests {
             let set = &verifier.recent.sets[0];
             set.slots.lock().unwrap().iter().filter(|slot| slot.copy.is_some()).count()
         };
-        tokens.iter().for_each(|token| cache(&verifier, token));
+        for token in &tokens {
+            cache(&verifier, token);
+        }
         for token in tokens.iter().chain(&tokens).chain(&tokens) {
             assert!(used(&verifier, 0, token).is_none());
         }
