@@ -108,7 +108,7 @@ impl KeySets {
             return entry.in_force(now).ok_or(Unavailable);
         }
         let Some(set) = entry.at_once(kid, now) else {
-            // Where too many wait, a set that is in force and names the key serves as if the provider were away.
+            // Once too many wait, a set that is in force and names the key serves as if the provider were away.
             let waited = self.wait(url, kid).await;
             return waited.or_else(|unavailable| entry.naming(kid, now).ok_or(unavailable));
         };
