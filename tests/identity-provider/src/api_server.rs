@@ -88,6 +88,12 @@ impl ApiServer {
         token.clone_into(&mut locked(&self.state).token);
     }
 
+    /// Returns the response to reviews.
+    #[must_use]
+    pub fn current_review(&self) -> Review {
+        locked(&self.state).review.clone()
+    }
+
     /// Sets the response to reviews.
     pub fn review(&self, review: Review) {
         locked(&self.state).review = review;

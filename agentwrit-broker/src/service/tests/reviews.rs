@@ -85,17 +85,30 @@ async fn assertion_of_rejected_registration_is_not_sent_to_api_server() {
 }
 
 #[tokio::test]
-async fn assertion_that_api_server_rejects_registers_no_agent() {
+async fn assertion_that_api_server_rejects_registers_no_agent_and_is_not_sent_again() {
     let reviewing = Reviewing::new().await;
-    let assertion = reviewing.assertion("1");
+    let (rejected, other) = (reviewing.assertion("1"), reviewing.assertion("2"));
     reviewing.server.review(Review::Status(json!({ "authenticated": false })));
-    assert_eq!(reason(reviewing.register(reviewing.request(&assertion)).await), "token_review_rejected");
+    for _ in 0..2 {
+        assert_eq!(reason(reviewing.register(reviewing.request(&rejected)).await), "token_review_rejected");
+    }
+    assert_eq!(reviewing.server.requests().len(), 1);
     reviewing.server.review(Review::Error(500));
-    let away = reviewing.register(reviewing.request(&assertion)).await.unwrap_err();
+    let away = reviewing.register(reviewing.request(&other)).await.unwrap_err();
     assert!(matches!(&away, Error::AttestationUnavailable(failure) if failure.rule.is_some()), "{away:?}");
     let metrics = reviewing.test.services.metrics.encode();
-    for reason in ["token_review_rejected", "token_review_unavailable"] {
-        let line = format!("agentwrit_attestations_rejected_total{{reason=\"{reason}\"}} 1\n");
+    for (reason, count) in [("token_review_rejected", 2), ("token_review_unavailable", 1)] {
+        let line = format!("agentwrit_attestations_rejected_total{{reason=\"{reason}\"}} {count}\n");
         assert!(metrics.contains(&line), "{metrics}");
     }
+}
+
+#[tokio::test]
+async fn assertion_whose_review_failed_registers_agent_when_api_server_is_back() {
+    let reviewing = Reviewing::new().await;
+    let (confirmed, assertion) = (reviewing.server.current_review(), reviewing.assertion("1"));
+    reviewing.server.review(Review::Error(500));
+    reviewing.register(reviewing.request(&assertion)).await.unwrap_err();
+    reviewing.server.review(confirmed);
+    reviewing.register(reviewing.request(&assertion)).await.unwrap();
 }
