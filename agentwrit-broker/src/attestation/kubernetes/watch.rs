@@ -7,21 +7,35 @@
 //!    agents of this cluster had before the list was requested, since the list is at least as new as its request.
 //! 4. Agents may be of other clusters. A list concerns those whose trust rule is of this cluster ([`OwnCluster`]) and was not
 //!    removed; where that is not known, lists revoke nothing. The uid of a deleted pod is of this cluster only.
-//! 5. A tenant decides how large the metadata of its pods is: lists that would be too long are requested in smaller parts.
+//! 5. A tenant decides how large the metadata of its pods is: lists that would be too long are requested in smaller parts. The
+//!    next list begins with twice their size.
 //! 6. A revocation that fails is repeated before the next event is read. Nothing is skipped.
 //! 7. Pods are listed again every 10 minutes: an agent that registered while its pod was being deleted is found then.
 //! 8. All brokers of a database may watch: revoking twice changes nothing.
 
 mod messages;
 
-use std::{collections::HashSet, convert::Infallible, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use agentwrit_verify::{
     Clock,
     http_client::{Backoff, random_fraction},
 };
+use futures_util::{StreamExt as _, stream};
 use reqwest::{Response, Url};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use self::messages::{Event, Page, malformed};
 use super::{api::KubernetesError, cluster::OwnCluster, cluster_pods::ClusterPods};
@@ -39,6 +53,8 @@ const MAX_PAGE: usize = 16 * 1024 * 1024;
 const MAX_EVENT: usize = MAX_PAGE;
 /// Largest number of pods: more than any cluster runs.
 const MAX_PODS: usize = 1_000_000;
+/// Largest number of missing pods whose agents are revoked at once.
+const REVOCATIONS: usize = 64;
 /// Time limit for all parts of a list, and for the revocations that follow from it.
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Connections in a row that may end without an event, before pods are listed again.
@@ -73,6 +89,8 @@ pub(crate) struct PodWatch<A> {
     cluster: OwnCluster,
     agents: A,
     pods: Arc<ClusterPods>,
+    /// Pods in one part of the next list.
+    limit: AtomicU32,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -85,7 +103,7 @@ impl<A: PodAgents> PodWatch<A> {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { cluster, agents, pods, clock, metrics }
+        Self { cluster, agents, pods, limit: AtomicU32::new(PAGE), clock, metrics }
     }
 
     /// Watches for as long as it is polled.
@@ -135,15 +153,14 @@ impl<A: PodAgents> PodWatch<A> {
             self.pods.delete(uid);
         }
         self.pods.listed(present, requested_at);
-        for (rule, uid) in missing {
-            self.revoke(uid, Some(rule)).await;
-        }
+        // Several at once: the store commits them together.
+        stream::iter(missing).for_each_concurrent(REVOCATIONS, |(rule, uid)| self.revoke(uid, Some(rule))).await;
         Ok(version)
     }
 
     /// Returns the uids of all pods, and the version of the list.
     async fn present_pods(&self) -> Result<(HashSet<String>, String), KubernetesError> {
-        let mut limit = PAGE;
+        let mut limit = self.limit.load(Ordering::Relaxed);
         loop {
             match self.pages(limit).await {
                 // The list begins anew: all its parts have one limit.
@@ -151,7 +168,10 @@ impl<A: PodAgents> PodWatch<A> {
                     limit /= 2;
                     tracing::info!(component = "attestation", %error, limit, "pods are listed in smaller parts");
                 }
-                listed => return listed,
+                listed => {
+                    self.limit.store(limit.saturating_mul(2).min(PAGE), Ordering::Relaxed);
+                    return listed;
+                }
             }
         }
     }
@@ -161,7 +181,10 @@ impl<A: PodAgents> PodWatch<A> {
         loop {
             let url = self.list_url(limit, next.as_deref())?;
             let mut response = self.cluster.api.open_stream(url, ACCEPT_LIST).await?;
-            let page = Page::parse(&super::api::body(&mut response, MAX_PAGE).await?)?;
+            let body = super::api::body(&mut response, MAX_PAGE).await?;
+            // A long part takes milliseconds, for which a worker of the runtime would serve nobody.
+            let page =
+                spawn_blocking(move || Page::parse(&body)).await.map_err(|error| malformed(&error.to_string()))??;
             present.extend(page.uids);
             if present.len() > MAX_PODS {
                 return Err(malformed("too many pods"));

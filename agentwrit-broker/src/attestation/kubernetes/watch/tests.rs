@@ -7,7 +7,10 @@ use agentwrit_protocol::{Attestation, AttestationKind, Secret};
 use agentwrit_verify::{UnixTime, testing::ManualClock};
 use identity_provider::{Algorithm, ApiServer, Body, HttpServer, IdentityProvider, Reply, Serves, SigningKey};
 use serde_json::json;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Barrier, Notify},
+    task::JoinHandle,
+};
 
 use super::*;
 use crate::{
@@ -38,6 +41,8 @@ struct State {
     revoked: Vec<String>,
     /// Number of revocations that fail before one succeeds.
     failures: usize,
+    /// Calls of `revoke` wait until so many of them have begun.
+    together: Option<Arc<Barrier>>,
 }
 
 impl Agents {
@@ -76,6 +81,10 @@ impl PodAgents for Agents {
     }
 
     async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> Result<u64, Self::Error> {
+        let together = self.state.lock().unwrap().together.clone();
+        if let Some(together) = together {
+            together.wait().await;
+        }
         let mut outcome = Ok(0);
         self.with(|state| {
             state.looked_at.push(uid.to_owned());
@@ -269,6 +278,19 @@ async fn list_revokes_by_key_set_at_url_once_it_is_reachable() {
 }
 
 #[tokio::test]
+async fn agents_of_missing_pods_are_revoked_several_at_a_time() {
+    let cluster = Cluster::new();
+    let uids: Vec<String> = (0..REVOCATIONS).map(|number| number.to_string()).collect();
+    for uid in &uids {
+        cluster.agents.register(uid, own_rule());
+    }
+    cluster.agents.with(|state| state.together = Some(Arc::new(Barrier::new(REVOCATIONS))));
+    let watch = cluster.attestor.watch(cluster.agents.clone()).unwrap();
+    timeout(TIMEOUT, watch.list()).await.expect("none waits for another").unwrap();
+    assert_eq!(cluster.agents.left(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn lists_in_smaller_parts_when_metadata_of_pods_is_large() {
     const PODS: usize = 11;
     // The annotations of one tenant: `<` is six bytes of JSON.
@@ -297,6 +319,9 @@ async fn lists_in_smaller_parts_when_metadata_of_pods_is_large() {
     }
     let limits: Vec<String> = server.requests().into_iter().map(|request| request.target).collect();
     assert!(limits.contains(&"/api/v1/pods?limit=7&continue=7".to_owned()), "{limits:?}");
+    // The next list does not begin from the largest parts again.
+    assert_eq!(watch.list().await, Ok("9".to_owned()));
+    assert_eq!(server.requests()[limits.len()].target, "/api/v1/pods?limit=14");
 }
 
 #[tokio::test]
