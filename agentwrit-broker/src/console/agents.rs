@@ -17,10 +17,10 @@ use super::{
 use crate::{
     domain::{ListedToken, RegisteredAgent},
     service::Error,
-    store::{AgentFilter, AuditQuery, Page, TokenFilter, TokenPage, Work},
+    store::{AgentFilter, AuditQuery, Page, Reader, TokenFilter, TokenPage, Work},
 };
 
-/// Largest number of tokens that the page of an agent shows of each kind.
+/// Largest number of tokens that the page of an agent shows of each kind: the live ones first, and of each the newest.
 const SHOWN_TOKENS: u64 = 200;
 /// Largest number of events that the page of an agent shows.
 const SHOWN_EVENTS: u64 = 50;
@@ -119,9 +119,12 @@ struct AgentPage {
     is_bound: bool,
     revoked: Option<Time>,
     tokens: Vec<TokenRow>,
+    /// Says how many of the tokens are shown, if not all.
+    tokens_shown: Option<String>,
     /// Agents that it received tokens from, root first, one chain in each list.
     chains: Vec<Vec<Link>>,
     delegated: Vec<TokenRow>,
+    delegated_shown: Option<String>,
     events: Vec<EventRow>,
 }
 
@@ -174,9 +177,43 @@ impl TokenRow {
 #[derive(Debug)]
 struct Found {
     agent: RegisteredAgent,
-    tokens: Vec<ListedToken>,
-    delegated: Vec<ListedToken>,
+    tokens: Newest,
+    delegated: Newest,
     events: Vec<agentwrit_protocol::Event>,
+}
+
+/// Tokens of a kind: the newest of the live ones, and of the others while there is room; oldest first.
+#[derive(Debug)]
+struct Newest {
+    shown: Vec<ListedToken>,
+    total: u64,
+}
+
+impl Newest {
+    fn read(reader: &dyn Reader, filter: &TokenFilter, now: UnixTime) -> Result<Self, Error> {
+        let newest = |filter: &TokenFilter| {
+            let page = |limit, offset| TokenPage { limit, offset, after: None };
+            let (_, total) = reader.tokens(filter, &page(0, 0))?;
+            let (tokens, _) = reader.tokens(filter, &page(SHOWN_TOKENS, total.saturating_sub(SHOWN_TOKENS)))?;
+            Ok::<_, Error>((tokens, total))
+        };
+        let (mut shown, total) = newest(filter)?;
+        if total > SHOWN_TOKENS {
+            let (mut live, _) = newest(&TokenFilter { live_at: Some(now), ..filter.clone() })?;
+            let room = usize::try_from(SHOWN_TOKENS).unwrap_or(usize::MAX).saturating_sub(live.len());
+            shown.retain(|listed| live.iter().all(|live| live.token.jti != listed.token.jti));
+            live.extend(shown.into_iter().rev().take(room));
+            live.sort_by_key(|listed| listed.token.issued_at);
+            shown = live;
+        }
+        Ok(Self { shown, total })
+    }
+
+    /// Says how many are shown, if not all.
+    fn note(&self) -> Option<String> {
+        let shown = self.shown.len() as u64;
+        (shown < self.total).then(|| format!("{} of {}, the live ones first", number(shown), number(self.total)))
+    }
 }
 
 pub(super) async fn page(
@@ -189,11 +226,9 @@ pub(super) async fn page(
     services.ledger.write_all_denials().await.unwrap_or_default();
     let found = services.ledger.read(move |reader| {
         let Some(agent) = reader.agent(&id)? else { return Ok::<_, Error>(None) };
-        let page = TokenPage { limit: SHOWN_TOKENS, offset: 0, after: None };
-        let subject = Some(Subject::Agent(id.clone()));
-        let (tokens, _) = reader.tokens(&TokenFilter { subject, ..TokenFilter::default() }, &page)?;
-        let delegator = Some(id.clone());
-        let (delegated, _) = reader.tokens(&TokenFilter { delegator, ..TokenFilter::default() }, &page)?;
+        let of_agent = TokenFilter { subject: Some(Subject::Agent(id.clone())), ..TokenFilter::default() };
+        let below_agent = TokenFilter { delegator: Some(id.clone()), ..TokenFilter::default() };
+        let (tokens, delegated) = (Newest::read(reader, &of_agent, now)?, Newest::read(reader, &below_agent, now)?);
         let of_agent = AuditQuery { agent_id: Some(id.to_string()), ..AuditQuery::default() };
         let total = reader.audit_events(&of_agent)?.total;
         let query = AuditQuery { limit: SHOWN_EVENTS, offset: total.saturating_sub(SHOWN_EVENTS), ..of_agent };
@@ -207,7 +242,7 @@ pub(super) async fn page(
     };
     let link = |agent: &AgentId| Link { id: agent.to_string(), query: query("id", agent.as_str()) };
     let mut chains: Vec<&[AgentId]> =
-        tokens.iter().map(|listed| &listed.token.delegators[..]).filter(|chain| !chain.is_empty()).collect();
+        tokens.shown.iter().map(|listed| &listed.token.delegators[..]).filter(|chain| !chain.is_empty()).collect();
     chains.sort_by(|one, other| one.iter().map(AgentId::as_str).cmp(other.iter().map(AgentId::as_str)));
     chains.dedup();
     render(&AgentPage {
@@ -216,19 +251,22 @@ pub(super) async fn page(
         is_bound: agent.sender_constrained,
         revoked: agent.revoked_at.map(|at| Time::new(at, now)),
         chains: chains.into_iter().map(|chain| chain.iter().map(link).collect()).collect(),
-        delegated: tree(&tokens, &delegated, now),
-        tokens: tokens.iter().map(|listed| TokenRow::of(listed, now, 1)).collect(),
+        delegated: tree(&delegated.shown, now),
+        delegated_shown: delegated.note(),
+        tokens: tokens.shown.iter().map(|listed| TokenRow::of(listed, now, 1)).collect(),
+        tokens_shown: tokens.note(),
         events: events.iter().rev().map(EventRow::of).collect(),
         agent: AgentRow::of(&agent, now),
     })
 }
 
-/// Returns the tokens below those of an agent, each after the one that it was delegated from.
-fn tree(own: &[ListedToken], delegated: &[ListedToken], now: UnixTime) -> Vec<TokenRow> {
+/// Returns delegated tokens, each after the one that it was delegated from. Those come first whose delegator's session is not
+/// among them: it is the agent's own, or not shown.
+fn tree(delegated: &[ListedToken], now: UnixTime) -> Vec<TokenRow> {
     let mut rows = Vec::new();
-    // A token that it delegated to itself is below the session that it came from.
-    let is_below = |own: &ListedToken| delegated.iter().any(|listed| listed.token.jti == own.token.jti);
-    let mut sessions: Vec<TokenId> = own.iter().filter(|own| !is_below(own)).map(|listed| listed.token.sid).collect();
+    let is_shown = |session: &TokenId| delegated.iter().any(|listed| listed.token.jti == *session);
+    let delegators = delegated.iter().filter_map(|listed| listed.token.delegator_sids.last());
+    let mut sessions: Vec<TokenId> = delegators.filter(|session| !is_shown(session)).copied().collect();
     sessions.sort_unstable_by_key(|sid| *sid.as_bytes());
     sessions.dedup();
     for session in sessions {

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::{
     AppStatus, AppUpdateRequest,
-    limits::{DEFAULT_SECRET_OVERLAP, MAX_PAGE, MAX_SECRET_OVERLAP, MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
+    limits::{DEFAULT_PAGE, DEFAULT_SECRET_OVERLAP, MAX_SECRET_OVERLAP, MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
 };
 use agentwrit_verify::{AppId, Scope, ScopeSet, UnixTime};
 use askama::Template;
@@ -30,6 +30,8 @@ struct AppsPage {
     frame: Frame,
     total: String,
     apps: Vec<AppRow>,
+    /// Query of the next page.
+    next: Option<String>,
 }
 
 struct AppRow {
@@ -64,13 +66,22 @@ impl AppRow {
     }
 }
 
-pub(super) async fn list(State(console): State<Console>, operator: Operator) -> Result<Response, ConsoleError> {
+/// Shows apps, newest first. No app is ever deleted: a page is named by the number of apps that are as old as its first one.
+pub(super) async fn list(
+    State(console): State<Console>,
+    operator: Operator,
+    fields: Fields,
+) -> Result<Response, ConsoleError> {
     let now = console.services.ledger.now();
-    let (apps, total) = console.services.apps.list(MAX_PAGE, 0).await?;
+    let (_, total) = console.services.apps.list(0, 0).await?;
+    let end = fields.number("end")?.unwrap_or(total).min(total);
+    let begin = end.saturating_sub(DEFAULT_PAGE);
+    let (apps, _) = console.services.apps.list(end.saturating_sub(begin), begin).await?;
     render(&AppsPage {
         frame: operator.frame("Apps"),
         total: number(total),
         apps: apps.iter().rev().map(|app| AppRow::of(app, now)).collect(),
+        next: (begin > 0).then(|| fields.query_with("end", &begin.to_string())),
     })
 }
 
@@ -113,10 +124,13 @@ fn secret_page(operator: &Operator, title: &'static str, app: &App, secret: &str
     }
 }
 
-/// Parses scopes that agents may hold, separated by space or commas.
+/// Parses scopes that agents may hold, separated by white space. A comma may be a part of a scope; at its end it is most likely
+/// a separator, and as a part of the scope would match nothing.
 pub(super) fn grantable(text: &str) -> Result<ScopeSet, String> {
-    let parts = text.split([' ', ',', '\n', '\r', '\t']).filter(|part| !part.is_empty());
-    let scopes = ScopeSet::parse(parts).map_err(|error| error.to_string())?;
+    if let Some(scope) = text.split_whitespace().find(|scope| scope.ends_with(',')) {
+        return Err(format!("`{scope}` ends in a comma: separate scopes by spaces"));
+    }
+    let scopes = ScopeSet::parse(text.split_whitespace()).map_err(|error| error.to_string())?;
     match scopes.iter().find(|scope| Scope::is_reserved(scope)) {
         Some(scope) => Err(format!("`{scope}` is the broker's own: no agent can hold it")),
         None => Ok(scopes),

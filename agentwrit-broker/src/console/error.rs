@@ -21,6 +21,8 @@ pub(super) enum ConsoleError {
     Field { name: &'static str, problem: String },
     /// There is nothing at the address.
     NotFound { what: &'static str },
+    /// The address takes requests of other methods.
+    MethodNotAllowed,
     /// An operation was rejected, or failed.
     Service(Error),
     /// A template failed.
@@ -86,6 +88,9 @@ impl ConsoleError {
             Self::Form(error) => Described::of(error),
             Self::Field { name, problem } => rejected(StatusCode::BAD_REQUEST, &format!("{name}: {problem}"), None),
             Self::NotFound { what } => rejected(StatusCode::NOT_FOUND, what, None),
+            Self::MethodNotAllowed => {
+                rejected(StatusCode::METHOD_NOT_ALLOWED, "the page takes no request of this method", None)
+            }
             Self::Service(error) => Described::of_service(error),
             Self::Template(error) => {
                 tracing::error!(component = "console", %error, "a page was not rendered");

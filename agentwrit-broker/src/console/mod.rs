@@ -38,12 +38,12 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 
 use tokio::sync::Semaphore;
 
-use self::{overview::Activity, session::Sessions};
+use self::{error::ConsoleError, overview::Activity, session::Sessions};
 use crate::service::Services;
 
 /// Name of the console in events.
@@ -91,7 +91,19 @@ impl Console {
             .route("/console/assets/icon.svg", get(assets::icon))
             .route("/console/assets/console.css", get(assets::style))
             .route("/console/assets/console.js", get(assets::script))
+            // Here, so that the responses have the headers of the guard.
+            .route("/console/", any(not_found))
+            .route("/console/{*path}", any(not_found))
+            .method_not_allowed_fallback(not_allowed)
             .layer(middleware::from_fn(guard::guard))
             .with_state(self)
     }
+}
+
+async fn not_found() -> ConsoleError {
+    ConsoleError::NotFound { what: "the console has no such page" }
+}
+
+async fn not_allowed() -> ConsoleError {
+    ConsoleError::MethodNotAllowed
 }

@@ -5,7 +5,10 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Redirect, Response},
 };
-use http::{HeaderMap, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{RETRY_AFTER, SET_COOKIE},
+};
 
 use super::{
     Console,
@@ -52,7 +55,11 @@ pub(super) async fn sign_in(
             let wait = retry_after.map(|seconds| format!(": try again in {seconds} s")).unwrap_or_default();
             let page = SignInPage { frame: Frame::outside(), next: next(&form), problem: Some(detail + &wait) };
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
-            html(&page, status).map_err(ConsoleError::Template)
+            let mut response = html(&page, status).map_err(ConsoleError::Template)?;
+            if let Some(seconds) = retry_after {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Ok(response)
         }
     }
 }
@@ -68,12 +75,16 @@ pub(super) async fn sign_out(
     Ok(([(SET_COOKIE, cookie)], Redirect::to("/console/sign-in")).into_response())
 }
 
-/// Returns the page that follows the sign-in: one of the console, so that no link leads elsewhere through it.
+/// Returns the page that follows the sign-in: one of the console, so that no link leads elsewhere through it. The query is as
+/// browsers send it: a header has no line feed.
 fn next(fields: &Fields) -> String {
+    let is_sent = |target: &str| target.bytes().all(|byte| byte.is_ascii_graphic());
     let is_page = |target: &&str| {
         let path = target.split('?').next().unwrap_or_default();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-');
-        (path == "/console" || path.starts_with("/console/")) && path.bytes().all(is_plain) && !path.contains("//")
+        let is_of_console = path == "/console" || path.starts_with("/console/");
+        let is_shown = path != "/console/sign-out" && path != "/console/sign-in";
+        is_of_console && is_shown && path.bytes().all(is_plain) && !path.contains("//") && is_sent(target)
     };
     fields.text("next").filter(is_page).unwrap_or("/console").to_owned()
 }
@@ -93,6 +104,12 @@ mod tests {
             ("/console//evil.test", "/console"),
             ("/console\\evil", "/console"),
             ("/consoles", "/console"),
+            ("/console?x=\ny", "/console"),
+            ("/console?x=\r\nSet-Cookie: a=b", "/console"),
+            ("/console?x=a b", "/console"),
+            ("/console?x=\u{e9}", "/console"),
+            ("/console/sign-out", "/console"),
+            ("/console/sign-in?next=/console", "/console"),
         ] {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", target).finish();
             assert_eq!(next(&Fields::of_query(&query)), expected, "{target}");

@@ -1,6 +1,7 @@
 //! The pages of a broker, on a clock that tests move.
 
 mod administration;
+mod lists;
 
 use std::{sync::Arc, time::Duration};
 
@@ -71,7 +72,8 @@ impl Browser {
     async fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let clock = ManualClock::new(UnixTime::from_seconds(1_800_000_000));
-        let config = Config::for_development(directory.path(), SECRET).unwrap();
+        let mut config = Config::for_development(directory.path(), SECRET).unwrap();
+        config.session_budget = None;
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
         let options = StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() };
         let store = Store::open(&config.db_path, options).unwrap();
@@ -130,6 +132,11 @@ impl Browser {
 
     /// Registers an agent with a launch token of the operator's.
     async fn agent(&self, name: &str, task: &str) -> AgentId {
+        self.agent_with_token(name, task).await.0
+    }
+
+    /// Registers an agent; returns its token too.
+    async fn agent_with_token(&self, name: &str, task: &str) -> (AgentId, String) {
         let request = LaunchTokenRequest {
             agent_name: name.into(),
             allowed_scope: ScopeSet::parse(["read:data:x"]).unwrap(),
@@ -153,7 +160,8 @@ impl Browser {
             requested_scope: ScopeSet::parse(["read:data:x"]).unwrap(),
             sender_constrained: false,
         };
-        self.services.registrations.register(registration, None, CLIENT).await.unwrap().0
+        let (id, issued) = self.services.registrations.register(registration, None, CLIENT).await.unwrap();
+        (id, issued.access_token)
     }
 
     async fn is_revoked(&self, agent: &AgentId) -> bool {
@@ -190,6 +198,7 @@ async fn signs_in_with_admin_secret_under_limit_of_failed_logins() {
     }
     let answer = browser.sign_in(SECRET).await;
     assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
     browser.clock.advance(Duration::from_secs(60));
     let answer = browser.sign_in(SECRET).await;
     assert_eq!((answer.status, answer.header("location")), (303, "/console/agents"));
