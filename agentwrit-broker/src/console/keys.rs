@@ -92,7 +92,7 @@ pub(super) async fn change(
     let operation = match form.text("action") {
         Some("rotate") => KeyOperation::Rotate,
         Some("prepare") => KeyOperation::Prepare,
-        Some("activate") => KeyOperation::Activate { kid: kid()?, force: false },
+        Some("activate") => KeyOperation::Activate { kid: kid()?, force: form.text("force").is_some() },
         Some("retire") => KeyOperation::Retire { kid: kid()? },
         Some("withdraw") => {
             let kid = kid()?;

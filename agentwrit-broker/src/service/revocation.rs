@@ -6,7 +6,8 @@
 //! 3. The mark, the ended tokens, the bar and the audit event are one transaction; verifiers learn of it afterwards.
 //! 4. Unused launch tokens are deleted with the session, the app or the operator's tokens that requested them.
 //! 5. A target that matches nothing changes nothing, and the response says so.
-//! 6. A dry run is the same transaction, undone at its end. Like every read it leaves no audit event.
+//! 6. A dry run is the same transaction, undone at its end. Like every read it leaves no audit event. One runs at a time: many
+//!    of them, of a target with many tokens, would leave no time for other transactions.
 //! 7. The response names the end of the log after the revocation: a verifier that has applied it applies this revocation,
 //!    and earlier ones of the same target.
 
@@ -14,6 +15,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{RevocationRequest, RevocationTarget};
 use agentwrit_verify::{FeedCursor, Level, Subject, TokenId, UnixTime};
+
+use tokio::sync::Semaphore;
 
 use super::{Bearer, Error, Parts, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
@@ -55,12 +58,20 @@ pub(crate) struct RevocationService {
     feed: FeedPublisher,
     active_agents: Arc<ActiveAgents>,
     metrics: Arc<Metrics>,
+    /// Place of the dry run that has its turn.
+    dry_runs: Semaphore,
 }
 
 impl RevocationService {
+    /// Takes the turn of dry runs.
+    #[cfg(test)]
+    pub(super) fn hold_dry_runs(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.dry_runs.try_acquire().unwrap()
+    }
+
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { issuer, ledger, feed, active_agents, metrics, .. } = parts;
-        Self { issuer, ledger, feed, active_agents, metrics }
+        Self { issuer, ledger, feed, active_agents, metrics, dry_runs: Semaphore::new(1) }
     }
 
     /// Revokes, or counts what would be revoked. Repeating it is harmless. `client` is the address of the request, if there
@@ -74,6 +85,8 @@ impl RevocationService {
     ) -> Result<RevocationOutcome, Error> {
         let client = client.into();
         let (service, level, dry_run) = (Arc::clone(self), request.level, request.dry_run);
+        // The semaphore is never closed.
+        let _turn = if dry_run { self.dry_runs.acquire().await.ok() } else { None };
         let outcome = transact_as(&self.ledger, &self.issuer, bearer, wants_of(&request), move |tx, now| {
             let ended = end(tx, &request, now, service.ledger.deletable_until())?;
             if dry_run {

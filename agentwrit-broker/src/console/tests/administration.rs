@@ -118,6 +118,20 @@ async fn retires_prepared_key() {
     assert!(browser.events(EventType::KeyRetired).await[0].contains("via=console"));
 }
 
+#[tokio::test]
+async fn activates_prepared_key_early_if_forced() {
+    let browser = Browser::signed_in().await;
+    let keys = "/console/keys";
+    browser.act(keys, keys, &[("action", "prepare")]).await;
+    let listed = browser.get(keys).await;
+    let (_, rest) = listed.text.split_once(r#"name="kid" value=""#).unwrap();
+    let kid = rest.split('"').next().unwrap();
+    let early = browser.act(keys, keys, &[("action", "activate"), ("kid", kid)]).await;
+    assert_eq!(early.status, 409, "{}", early.text);
+    assert_eq!(browser.act(keys, keys, &[("action", "activate"), ("kid", kid), ("force", "1")]).await.status, 303);
+    assert!(browser.get(keys).await.text.contains(r#"<span class="tag retiring">retiring</span>"#));
+}
+
 /// Targets of all forms that change something.
 fn form_targets() -> BTreeSet<String> {
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/console");

@@ -131,6 +131,20 @@ async fn dry_run_counts_what_revocation_ends_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn dry_runs_wait_for_each_other_and_revocations_for_none() {
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 100).await;
+    let turn = test.services.revocations.hold_dry_runs();
+    let mut dry_run = Box::pin(test.request_revocation(Level::Agent, &agent.id, true));
+    assert!(futures_util::poll!(&mut dry_run).is_pending());
+    let other = test.enrol("other-task", 100).await;
+    assert_eq!(test.request_revocation(Level::Agent, &other.id, false).await.ended.count, 1);
+    assert!(futures_util::poll!(&mut dry_run).is_pending());
+    drop(turn);
+    assert_eq!(dry_run.await.ended.count, 1);
+}
+
+#[tokio::test]
 async fn cursor_of_revocation_is_end_of_log_after_its_entries() {
     let test = TestServices::new().await;
     let agent = test.enrol("task", 100).await;
