@@ -17,6 +17,7 @@ mod agents;
 mod apps;
 mod assets;
 mod audit;
+mod counts;
 mod error;
 mod fields;
 mod format;
@@ -43,7 +44,7 @@ use axum::{
 
 use tokio::sync::Semaphore;
 
-use self::{error::ConsoleError, overview::Activity, session::Sessions};
+use self::{counts::Counter, error::ConsoleError, overview::Activity, session::Sessions};
 use crate::service::Services;
 
 /// Name of the console in events.
@@ -55,6 +56,7 @@ pub(crate) struct Console {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
     activity: Arc<Activity>,
+    counter: Arc<Counter>,
     /// Places of requests that wait for an event.
     waiting: Arc<Semaphore>,
 }
@@ -63,7 +65,7 @@ impl Console {
     /// Creates a console without sessions. `is_https` tells whether browsers reach it by TLS.
     pub(crate) fn new(services: Arc<Services>, is_https: bool) -> Self {
         let (sessions, waiting) = (Arc::new(Sessions::new(is_https)), Arc::new(Semaphore::new(audit::MAX_WAITING)));
-        Self { services, sessions, activity: Arc::default(), waiting }
+        Self { services, sessions, activity: Arc::default(), counter: Arc::new(Counter::new()), waiting }
     }
 
     /// Returns the routes of the pages, for the router of the broker.

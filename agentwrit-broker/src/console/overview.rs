@@ -7,13 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentwrit_protocol::{AppStatus, EventType, Outcome};
+use agentwrit_protocol::EventType;
 use agentwrit_verify::UnixTime;
 use askama::Template;
 use axum::{extract::State, response::Response};
 
 use super::{
     Console,
+    counts::Counts,
     error::ConsoleError,
     format::{Time, duration, number},
     frame::Frame,
@@ -22,11 +23,8 @@ use super::{
 use crate::{
     clock::ClockWarning,
     service::{Error, Services},
-    store::{AgentFilter, AuditQuery, Page, Reader, TokenFilter, TokenPage},
 };
 
-/// Period over which rejections are counted.
-const REJECTIONS_SINCE: Duration = Duration::from_secs(3600);
 /// Number of samples that the chart shows.
 const SAMPLES: usize = 60;
 /// Least time between two samples.
@@ -141,52 +139,7 @@ struct KeyRow {
     since: Time,
 }
 
-/// Numbers that are read from the store.
-#[derive(Debug)]
-struct Counts {
-    agents: u64,
-    tokens: u64,
-    launch_tokens: u64,
-    apps: u64,
-    suspended_apps: u64,
-    events: u64,
-    rejections: Vec<(EventType, u64)>,
-}
-
 impl Counts {
-    fn read(reader: &dyn Reader, now: UnixTime) -> Result<Self, Error> {
-        let page = Page { limit: 1, offset: 0, after: 0 };
-        let live_at = Some(now);
-        let (_, agents) = reader.agents(&AgentFilter { live_at, ..AgentFilter::default() }, &page)?;
-        let first = TokenPage { limit: 1, offset: 0, after: None };
-        let (_, tokens) = reader.tokens(&TokenFilter { live_at, ..TokenFilter::default() }, &first)?;
-        let (_, launch_tokens) = reader.launch_tokens(now, &page)?;
-        let (apps, _) = reader.apps(agentwrit_protocol::limits::MAX_PAGE, 0)?;
-        let of = |status| apps.iter().filter(|app| app.status == status).count() as u64;
-        let mut rejections = Vec::new();
-        for &event_type in EventType::ALL {
-            let since = now.saturating_sub(REJECTIONS_SINCE);
-            let query = AuditQuery {
-                event_type: Some(event_type),
-                outcome: Some(Outcome::Denied),
-                since: Some(since),
-                ..AuditQuery::default()
-            };
-            rejections.push((event_type, reader.audit_events(&query)?.total));
-        }
-        rejections.retain(|(_, count)| *count > 0);
-        rejections.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        Ok(Self {
-            agents,
-            tokens,
-            launch_tokens,
-            apps: of(AppStatus::Active),
-            suspended_apps: of(AppStatus::Suspended),
-            events: reader.audit_total()?,
-            rejections,
-        })
-    }
-
     fn figures(&self) -> Vec<Figure> {
         let figure = |name, value, path| Figure { name, value: number(value), path };
         vec![
@@ -212,13 +165,7 @@ impl Counts {
 
 pub(super) async fn page(State(console): State<Console>, operator: Operator) -> Result<Response, ConsoleError> {
     let services = &console.services;
-    let now = services.ledger.now();
-    let turn = services.pools.long_read().await;
-    let counts = services.ledger.read(move |reader| {
-        let _turn = turn;
-        Counts::read(reader, now)
-    });
-    let counts = counts.await?;
+    let (now, counts) = (services.ledger.now(), console.counter.count(services).await?);
     let (requests, at) = (services.metrics.requests(), services.ledger.monotonic());
     let (rates, agents) = console.activity.sample(Sample { at, requests, agents: counts.agents });
     let clock_warnings = services.ledger.clock_monitor.warnings(services.ledger.clock.as_ref());

@@ -386,6 +386,22 @@ async fn escapes_hostile_text_in_every_page() {
 }
 
 #[tokio::test]
+async fn overview_counts_at_most_once_a_second() {
+    let browser = Browser::signed_in().await;
+    let agents = async || {
+        let overview = browser.get("/console").await.text;
+        let (_, rest) = overview.split_once("<dt>live agents</dt><dd><a href=\"/console/agents\">").unwrap();
+        rest.split('<').next().unwrap().to_owned()
+    };
+    browser.agent("reader", "task-1").await;
+    assert_eq!(agents().await, "1");
+    browser.agent("reader", "task-2").await;
+    assert_eq!(agents().await, "1");
+    browser.clock.advance(super::counts::LIFETIME);
+    assert_eq!(agents().await, "2");
+}
+
+#[tokio::test]
 async fn issues_and_deletes_launch_token() {
     let browser = Browser::signed_in().await;
     let issue = [("agent_name", "reader"), ("scopes", "read:data:x"), ("ttl", "600"), ("task_id", "task-1")];

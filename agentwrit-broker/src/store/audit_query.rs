@@ -66,6 +66,15 @@ impl dyn Reader + '_ {
         page(self, query)
     }
 
+    /// Returns the number of denied events of each type from `since` on, without the types that have none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn denials_since(&self, since: UnixTime) -> Result<Vec<(EventType, u64)>, StoreError> {
+        denials_since(self, since)
+    }
+
     /// Returns the number of breaks of the trail that were accepted.
     ///
     /// # Errors
@@ -97,6 +106,22 @@ fn page<R: ReadAudit + ?Sized>(reader: &R, query: &AuditQuery) -> Result<AuditPa
     }
     let next_cursor = if more { sequences.last().copied() } else { None };
     Ok(AuditPage { events: reader.audit_events_numbered(&sequences)?, total, next_cursor })
+}
+
+/// Returns the number of denied events of each type from `since` on. The time is looked up once, and only for kinds that there are.
+fn denials_since<R: ReadAudit + ?Sized>(reader: &R, since: UnixTime) -> Result<Vec<(EventType, u64)>, StoreError> {
+    let end = reader.audit_total()?;
+    let spans = spans(reader, &AuditQuery { since: Some(since), ..AuditQuery::default() }, end)?;
+    let mut denials = Vec::new();
+    for kind in reader.audit_kinds(List::All)? {
+        let Some((event_type, Outcome::Denied)) = from_kind(kind) else { continue };
+        let selection = Selection::Kinds { list: List::All, kinds: vec![kind] };
+        let count = selection.count(reader, &spans, end)?;
+        if count > 0 {
+            denials.push((event_type, count));
+        }
+    }
+    Ok(denials)
 }
 
 /// Returns the list that contains every selected event; none for an unknown name.

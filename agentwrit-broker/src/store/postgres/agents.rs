@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-pub(super) const DIALECT: Dialect = Dialect { parameter: '$', find: "strpos" };
+/// Without statistics of its tables, as after a migration, PostgreSQL would look up the names of all agents for `IN`.
+pub(super) const DIALECT: Dialect = Dialect { parameter: '$', find: "strpos", among: "= ANY (ARRAY({}))" };
 
 impl ReadAgents for Transaction<'_> {
     fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {

@@ -133,6 +133,25 @@ async fn random_queries_return_results_of_a_scan() {
 }
 
 #[tokio::test]
+async fn counts_denials_of_each_type_since_a_time() {
+    let fixture = Fixture::new();
+    let trail = trail(&fixture).await;
+    for since in [0, 10_000, 10_700, 11_400, 20_000].map(at) {
+        let mut counted = fixture.read(move |reader| reader.denials_since(since)).await;
+        counted.sort_unstable();
+        let count = |event_type: EventType| {
+            let outcome = Some(Outcome::Denied);
+            let query =
+                AuditQuery { event_type: Some(event_type), outcome, since: Some(since), ..AuditQuery::default() };
+            filtered(&trail, &query).total
+        };
+        let mut expected: Vec<_> = EventType::ALL.iter().map(|&event_type| (event_type, count(event_type))).collect();
+        expected.retain(|(_, count)| *count > 0);
+        assert_eq!(counted, expected, "{since}");
+    }
+}
+
+#[tokio::test]
 async fn pages_have_no_gap_and_no_overlap() {
     let fixture = Fixture::new();
     let trail = trail(&fixture).await;
