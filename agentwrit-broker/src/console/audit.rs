@@ -6,14 +6,10 @@ use agentwrit_protocol::{Event, EventType, Outcome};
 use agentwrit_verify::{PathSegment, SubjectFilter, UnixTime};
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
-use http::{
-    HeaderName,
-    header::{CONTENT_DISPOSITION, CONTENT_TYPE},
-    request::Parts,
-};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -22,6 +18,7 @@ use super::{
     fields::{Action, Fields, query},
     format::number,
     frame::Frame,
+    live::{LONGEST_WAIT, Live},
     page::{Operator, render},
 };
 use crate::{
@@ -34,14 +31,8 @@ const PAGE: u64 = 100;
 /// Number of events that a verification reads.
 const VERIFIED: u64 = 10_000;
 
-/// Header of a request that waits for an event: the number of the newest event that its page shows.
-const NEWEST: HeaderName = HeaderName::from_static("agentwrit-newest");
-/// Longest time that a request waits for an event.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Pause between two reads of a request that waits: brokers of one database do not tell each other of events.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Largest number of requests that wait; any other gets the present page.
-pub(super) const MAX_WAITING: usize = 16;
 
 #[derive(Template)]
 #[template(path = "console/audit.html")]
@@ -100,15 +91,13 @@ pub(super) async fn list(
     State(console): State<Console>,
     mut operator: Operator,
     fields: Fields,
-    mut parts: Parts,
+    live: Live,
 ) -> Result<Response, ConsoleError> {
     let (filter, skipped) = (filter(&fields)?, fields.number("skip")?.unwrap_or(0));
     let (event_type, outcome) = (filter.event_type, filter.outcome);
-    let shown = parts.headers.get(NEWEST).and_then(|shown| shown.to_str().ok()?.parse().ok());
-    if let Some(shown) = shown {
+    if let Some(shown) = live.waits_beyond().and_then(|shown| shown.parse().ok()) {
         wait_for_event(&console, AuditQuery { cursor: shown, limit: 1, ..filter.clone() }).await?;
-        // The session may have ended meanwhile.
-        operator = Operator::from_request_parts(&mut parts, &console).await?;
+        operator = live.operator(&console).await?;
     }
     let (events, total) = newest(&console, filter, skipped, PAGE).await?;
     let older = (total > skipped.saturating_add(PAGE)).then(|| skipped.saturating_add(PAGE));
@@ -130,7 +119,6 @@ pub(super) async fn list(
 
 /// Waits until an event matches, for [`LONGEST_WAIT`] at most and until the broker stops.
 async fn wait_for_event(console: &Console, next: AuditQuery) -> Result<(), ConsoleError> {
-    let Ok(_place) = console.waiting.try_acquire() else { return Ok(()) };
     let (mut stopping, until) = (console.services.stopping.subscribe(), Instant::now() + LONGEST_WAIT);
     while Instant::now() < until {
         let query = next.clone();

@@ -3,7 +3,7 @@
 //! 1. A session is made of the admin secret, in memory of this broker. Its cookie names it; the session holds the operator's
 //!    token, which never leaves the broker, so that a revocation of `admin` or of that token ends the session too.
 //! 2. A session ends after [`IDLE_LIMIT`](session::IDLE_LIMIT) without a request, and with its token. Requests by which a page
-//!    refreshes itself do not keep it alive.
+//!    refreshes itself, waits for news or asks for the time that is left do not keep it alive.
 //! 3. A request of another site is rejected. One that changes something also needs the token of its session in its form.
 //! 4. A page loads nothing from other hosts, has no inline script or style, and is in no frame. It works without the script.
 //! 5. The services do the work, as for the API. Their events name the console.
@@ -25,6 +25,7 @@ mod frame;
 mod guard;
 mod keys;
 mod launch_tokens;
+mod live;
 mod overview;
 mod page;
 mod revocation;
@@ -57,14 +58,14 @@ pub(crate) struct Console {
     sessions: Arc<Sessions>,
     activity: Arc<Activity>,
     counter: Arc<Counter>,
-    /// Places of requests that wait for an event.
+    /// Places of requests that wait for news.
     waiting: Arc<Semaphore>,
 }
 
 impl Console {
     /// Creates a console without sessions. `is_https` tells whether browsers reach it by TLS.
     pub(crate) fn new(services: Arc<Services>, is_https: bool) -> Self {
-        let (sessions, waiting) = (Arc::new(Sessions::new(is_https)), Arc::new(Semaphore::new(audit::MAX_WAITING)));
+        let (sessions, waiting) = (Arc::new(Sessions::new(is_https)), Arc::new(Semaphore::new(live::MAX_WAITING)));
         Self { services, sessions, activity: Arc::default(), counter: Arc::new(Counter::new()), waiting }
     }
 
@@ -74,6 +75,7 @@ impl Console {
             .route("/console", get(overview::page))
             .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
             .route("/console/sign-out", post(sign_in::sign_out))
+            .route("/console/session", get(page::session))
             .route("/console/agents", get(agents::list))
             .route("/console/agent", get(agents::page))
             .route("/console/revoke", get(revocation::page).post(revocation::revoke))

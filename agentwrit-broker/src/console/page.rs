@@ -5,22 +5,20 @@ use axum::{
     extract::FromRequestParts,
     response::{IntoResponse, Redirect, Response},
 };
-use http::{HeaderName, Method, StatusCode, request::Parts};
+use http::{Method, StatusCode, request::Parts};
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     Console,
     error::ConsoleError,
     frame::{Frame, html},
+    live::is_refresh,
 };
 use crate::{
     http::Client,
     service::{Bearer, Error},
 };
-
-/// Header of requests by which a page refreshes itself.
-const REFRESH: HeaderName = HeaderName::from_static("agentwrit-refresh");
 
 /// Operator of a session that has not ended.
 #[derive(Debug)]
@@ -28,12 +26,14 @@ pub(super) struct Operator {
     pub(super) bearer: Bearer,
     pub(super) form_token: String,
     pub(super) client: IpAddr,
+    /// Time until the session ends without another request.
+    session_left: Duration,
 }
 
 impl Operator {
     /// Returns the frame of a page.
     pub(super) fn frame(&self, active: &'static str) -> Frame {
-        Frame { active, form_token: self.form_token.clone() }
+        Frame { active, form_token: self.form_token.clone(), session_left: self.session_left.as_secs() }
     }
 
     /// Returns the bearer of an operation.
@@ -49,17 +49,18 @@ impl FromRequestParts<Console> for Operator {
     async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, SignedOut> {
         let Ok(Client(client)) = Client::from_request_parts(parts, console).await;
         let services = &console.services;
-        let counts = !parts.headers.contains_key(REFRESH);
-        let session = console.sessions.find(&parts.headers, services.ledger.monotonic(), counts);
-        let session = session.ok_or_else(|| SignedOut::of(parts))?;
+        let now = services.ledger.monotonic();
+        let session = console.sessions.find(&parts.headers, now, !is_refresh(&parts.headers));
+        let session = session.ok_or_else(|| SignedOut::of(parts, console))?;
         if services.ledger.store.is_shared() {
             services.ledger.confirm().await.map_err(|error| SignedOut::Failed(Error::from(error)))?;
         }
         if let Ok(token) = services.verifier.verify_token(&session.token) {
-            return Ok(Self { bearer: token.into(), form_token: session.form_token, client });
+            let session_left = session.idle_left(now).min(token.expires_in());
+            return Ok(Self { bearer: token.into(), form_token: session.form_token, client, session_left });
         }
         console.sessions.end(&parts.headers);
-        Err(SignedOut::of(parts))
+        Err(SignedOut::of(parts, console))
     }
 }
 
@@ -67,7 +68,11 @@ impl FromRequestParts<Console> for Operator {
 #[derive(Debug)]
 pub(super) enum SignedOut {
     /// The request shows a page, which follows the sign-in.
-    Page(String),
+    Page {
+        target: String,
+        /// True if the request names a session, which has ended.
+        has_ended: bool,
+    },
     /// The request would change something.
     Action,
     /// The store did not tell if the session has ended.
@@ -75,18 +80,25 @@ pub(super) enum SignedOut {
 }
 
 impl SignedOut {
-    fn of(parts: &Parts) -> Self {
+    fn of(parts: &Parts, console: &Console) -> Self {
+        if parts.method != Method::GET {
+            return Self::Action;
+        }
         let target = parts.uri.path_and_query().map_or("/console", |target| target.as_str());
-        if parts.method == Method::GET { Self::Page(target.to_owned()) } else { Self::Action }
+        Self::Page { target: target.to_owned(), has_ended: console.sessions.is_named(&parts.headers) }
     }
 }
 
 impl IntoResponse for SignedOut {
     fn into_response(self) -> Response {
         match self {
-            Self::Page(target) => {
-                let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &target).finish();
-                Redirect::to(&format!("/console/sign-in?{query}")).into_response()
+            Self::Page { target, has_ended } => {
+                let mut query = form_urlencoded::Serializer::new(String::new());
+                query.append_pair("next", &target);
+                if has_ended {
+                    query.append_pair("ended", "1");
+                }
+                Redirect::to(&format!("/console/sign-in?{}", query.finish())).into_response()
             }
             Self::Action => ConsoleError::SignedOut.into_response(),
             Self::Failed(error) => ConsoleError::Service(error).into_response(),
@@ -97,10 +109,15 @@ impl IntoResponse for SignedOut {
 impl From<SignedOut> for ConsoleError {
     fn from(signed_out: SignedOut) -> Self {
         match signed_out {
-            SignedOut::Page(_) | SignedOut::Action => Self::SignedOut,
+            SignedOut::Page { .. } | SignedOut::Action => Self::SignedOut,
             SignedOut::Failed(error) => Self::Service(error),
         }
     }
+}
+
+/// Returns the number of seconds until the session ends without another request.
+pub(super) async fn session(operator: Operator) -> String {
+    operator.session_left.as_secs().to_string()
 }
 
 /// Renders a page.

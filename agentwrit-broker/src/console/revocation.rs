@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::{RevocationRequest, RevocationTarget, limits::MAX_REASON};
+use agentwrit_protocol::{ConfirmationResponse, RevocationRequest, RevocationTarget, limits::MAX_REASON};
 use agentwrit_verify::{FeedCursor, Level, Subject, confirmation::ConfirmationState};
 use askama::Template;
 use axum::{
@@ -16,6 +16,7 @@ use super::{
     fields::{Action, Fields},
     format::{Time, number},
     frame::Frame,
+    live::{LONGEST_WAIT, Live},
     page::{Operator, render},
 };
 use crate::service::revocation::RevocationOutcome;
@@ -126,6 +127,9 @@ struct ConfirmationPage {
     unenrolled: u64,
     elapsed: String,
     pending: Vec<PendingRow>,
+    /// Version of what is shown, and seconds until the page requests the next one.
+    version: String,
+    pause: &'static str,
 }
 
 impl ConfirmationPage {
@@ -150,14 +154,30 @@ struct PendingRow {
     fenced: Option<Time>,
 }
 
+/// Returns a text that changes when a verifier confirms, is fenced, comes or goes.
+fn version(response: &ConfirmationResponse) -> String {
+    let confirmation = &response.confirmation;
+    format!("{}.{}.{}", confirmation.verifiers, confirmation.confirmed, confirmation.fenced)
+}
+
 pub(super) async fn confirmation(
     State(console): State<Console>,
-    operator: Operator,
+    mut operator: Operator,
     fields: Fields,
+    live: Live,
 ) -> Result<Response, ConsoleError> {
-    let services = &console.services;
-    let (now, cursor) = (services.ledger.now(), fields.required("cursor", FeedCursor::parse)?);
-    let response = services.confirmations.await_confirmation(&cursor, &Subject::Admin, Duration::ZERO).await?;
+    let (services, pause) = (&console.services, live.pause());
+    let cursor = fields.required("cursor", FeedCursor::parse)?;
+    let confirmations = &services.confirmations;
+    let response = if let Some(shown) = live.waits_beyond() {
+        let is_news = |response: &ConfirmationResponse| version(response) != shown;
+        let response = confirmations.await_news(&cursor, &Subject::Admin, LONGEST_WAIT, is_news).await?;
+        operator = live.operator(&console).await?;
+        response
+    } else {
+        confirmations.await_confirmation(&cursor, &Subject::Admin, Duration::ZERO).await?
+    };
+    let now = services.ledger.now();
     let pending = response.confirmation.pending.iter().map(|pending| PendingRow {
         verifier: pending.verifier.to_string(),
         instance: pending.instance.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
@@ -166,6 +186,8 @@ pub(super) async fn confirmation(
     });
     render(&ConfirmationPage {
         frame: operator.frame("Revoke"),
+        version: version(&response),
+        pause,
         level: fields.shown("level"),
         target: fields.shown("target"),
         count: number(fields.number("count")?.unwrap_or(0)),

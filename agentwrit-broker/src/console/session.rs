@@ -42,6 +42,13 @@ pub(super) struct Session {
     used_at: Instant,
 }
 
+impl Session {
+    /// Returns the time until it ends without another request.
+    pub(super) fn idle_left(&self, now: Instant) -> Duration {
+        IDLE_LIMIT.saturating_sub(now.saturating_duration_since(self.used_at))
+    }
+}
+
 impl Sessions {
     pub(super) fn new(is_https: bool) -> Self {
         Self { is_https, sessions: Mutex::default() }
@@ -78,6 +85,11 @@ impl Sessions {
         Some(session.clone())
     }
 
+    /// Returns true if the request names a session, ended or not.
+    pub(super) fn is_named(&self, headers: &HeaderMap) -> bool {
+        self.secret_in(headers).is_some()
+    }
+
     /// Ends the session that the request names. Returns the value of `Set-Cookie` that removes the cookie.
     pub(super) fn end(&self, headers: &HeaderMap) -> String {
         if let Some(secret) = self.secret_in(headers) {
@@ -112,7 +124,7 @@ fn key_of(secret: &str) -> [u8; 32] {
 }
 
 fn is_alive(session: &Session, now: Instant) -> bool {
-    now.saturating_duration_since(session.used_at) < IDLE_LIMIT
+    !session.idle_left(now).is_zero()
 }
 
 impl fmt::Debug for Sessions {

@@ -30,10 +30,13 @@ struct SignInPage {
     /// Page that follows.
     next: String,
     problem: Option<String>,
+    /// True if the operator comes from a page whose session has ended.
+    has_ended: bool,
 }
 
 pub(super) async fn page(fields: Fields) -> Result<Response, ConsoleError> {
-    render(&SignInPage { frame: Frame::outside(), next: next(&fields), problem: None })
+    let has_ended = fields.text("ended").is_some();
+    render(&SignInPage { frame: Frame::outside(), next: next(&fields), problem: None, has_ended })
 }
 
 pub(super) async fn sign_in(
@@ -53,7 +56,8 @@ pub(super) async fn sign_in(
         Err(error) => {
             let Described { status, detail, retry_after, .. } = Described::of_service(&error);
             let wait = retry_after.map(|seconds| format!(": try again in {seconds} s")).unwrap_or_default();
-            let page = SignInPage { frame: Frame::outside(), next: next(&form), problem: Some(detail + &wait) };
+            let problem = Some(detail + &wait);
+            let page = SignInPage { frame: Frame::outside(), next: next(&form), problem, has_ended: false };
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
             let mut response = html(&page, status).map_err(ConsoleError::Template)?;
             if let Some(seconds) = retry_after {
@@ -75,17 +79,11 @@ pub(super) async fn sign_out(
     Ok(([(SET_COOKIE, cookie)], Redirect::to("/console/sign-in")).into_response())
 }
 
-/// Returns the page that follows the sign-in: one of the console, so that no link leads elsewhere through it. The query is as
-/// browsers send it: a header has no line feed.
+/// Returns the page that follows the sign-in: one of the console, so that no link leads elsewhere through it, and none that a form
+/// alone leads to. The query is as browsers send it: a header has no line feed.
 fn next(fields: &Fields) -> String {
     let is_sent = |target: &str| target.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_page = |target: &&str| {
-        let path = target.split('?').next().unwrap_or_default();
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-');
-        let is_of_console = path == "/console" || path.starts_with("/console/");
-        let is_shown = path != "/console/sign-out" && path != "/console/sign-in";
-        is_of_console && is_shown && path.bytes().all(is_plain) && !path.contains("//") && is_sent(target)
-    };
+    let is_page = |target: &&str| Frame::is_page(target.split('?').next().unwrap_or_default()) && is_sent(target);
     fields.text("next").filter(is_page).unwrap_or("/console").to_owned()
 }
 
@@ -110,6 +108,10 @@ mod tests {
             ("/console?x=\u{e9}", "/console"),
             ("/console/sign-out", "/console"),
             ("/console/sign-in?next=/console", "/console"),
+            ("/console/agent?id=x", "/console/agent?id=x"),
+            ("/console/confirmation?cursor=x", "/console/confirmation?cursor=x"),
+            ("/console/audit/verify", "/console"),
+            ("/console/sign-in?ended=1", "/console"),
         ] {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", target).finish();
             assert_eq!(next(&Fields::of_query(&query)), expected, "{target}");

@@ -113,6 +113,21 @@ impl ConfirmationService {
         by: &Subject,
         wait: Duration,
     ) -> Result<ConfirmationResponse, Error> {
+        self.await_news(cursor, by, wait, |_| false).await
+    }
+
+    /// Does the same as [`await_confirmation`](Self::await_confirmation), and also returns once `is_news` is true.
+    ///
+    /// # Errors
+    ///
+    /// As [`await_confirmation`](Self::await_confirmation).
+    pub(crate) async fn await_news(
+        &self,
+        cursor: &FeedCursor,
+        by: &Subject,
+        wait: Duration,
+        is_news: impl Fn(&ConfirmationResponse) -> bool,
+    ) -> Result<ConfirmationResponse, Error> {
         // Before anything that may take a while: the client may hang up.
         self.watch(cursor, by);
         let commit = self.commit_time(cursor).await.inspect_err(|error| {
@@ -134,7 +149,7 @@ impl ConfirmationService {
                 return Ok(decision.response);
             }
             let now = Instant::now();
-            if now >= until || *stopping.borrow() {
+            if now >= until || *stopping.borrow() || is_news(&decision.response) {
                 return Ok(decision.response);
             }
             let next = now + decision.next_fence.map_or(LONGEST_PAUSE, |fence| fence.min(LONGEST_PAUSE));
