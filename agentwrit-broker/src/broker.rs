@@ -80,8 +80,7 @@ impl Broker {
         let has_tls = config.tls != TlsConfig::None;
         let proofs = ProofVerifiers::new(&config.external_urls, address, has_tls, &services.ledger.clock)?;
         let edge = Edge { trusted_proxies: config.trusted_proxies.clone(), tls: has_tls, proofs };
-        let is_https = has_tls || config.is_behind_https();
-        let pages = if config.console { Console::new(Arc::clone(&services), is_https).routes() } else { Router::new() };
+        let pages = pages(&config, &services);
         let (stop, stopping) = watch::channel(false);
         let failed_handshakes = FailedHandshakes::new(Arc::clone(&services.metrics));
         let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
@@ -178,6 +177,15 @@ impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// Returns the pages of the console; without it no route, and nothing that a request would meet.
+fn pages(config: &Config, services: &Arc<Services>) -> Router<Arc<Services>> {
+    if !config.console {
+        return Router::new();
+    }
+    let is_https = config.tls != TlsConfig::None || config.is_behind_https();
+    Console::new(Arc::clone(services), is_https).routes()
 }
 
 /// Listens for health checks on a Unix socket. Returns `None` if the file system has no sockets.

@@ -60,3 +60,27 @@ async fn shutdown_records_denial_of_client_that_hung_up() {
     let types: Vec<_> = events.iter().map(|event| event.event_type).collect();
     assert!(types.contains(&EventType::TokenRenewalFailed), "{types:?}");
 }
+
+#[tokio::test]
+async fn console_that_is_off_has_no_route_no_state_and_no_task() {
+    let mut counted = Vec::new();
+    for console in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { console, ..Config::for_development(directory.path(), SECRET).unwrap() };
+        let metrics = tokio::runtime::Handle::current().metrics();
+        let before = metrics.num_alive_tasks();
+        let broker = Broker::start(config.clone()).await.unwrap();
+        let tasks = metrics.num_alive_tasks() - before;
+        // Whatever the console keeps, it keeps the services.
+        let owners = Arc::strong_count(&broker.services);
+        let pages = pages(&config, &broker.services);
+        assert_eq!(pages.has_routes(), console);
+        assert_eq!(Arc::strong_count(&broker.services) > owners, console);
+        drop(pages);
+        broker.shutdown().await;
+        counted.push((tasks, owners));
+    }
+    let [(tasks_off, owners_off), (tasks_on, owners_on)] = counted[..] else { panic!("{counted:?}") };
+    assert_eq!(tasks_off, tasks_on, "the console has no task, on or off");
+    assert!(owners_off < owners_on, "{owners_off} {owners_on}");
+}

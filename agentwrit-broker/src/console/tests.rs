@@ -2,6 +2,7 @@
 
 mod administration;
 mod lists;
+mod instructions;
 mod live;
 
 use std::{sync::Arc, time::Duration};

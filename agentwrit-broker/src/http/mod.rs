@@ -51,15 +51,23 @@ type Shared = Arc<Services>;
 /// Builds the whole API.
 #[cfg(test)]
 pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
-    router_with_pages(services, edge, Router::new())
+    finished(api(&services, &edge), services, edge)
 }
 
 /// Builds the whole API, and adds the pages of the console.
 pub(crate) fn router_with_pages(services: Arc<Services>, edge: Edge, pages: Router<Shared>) -> Router {
-    routes(&services, &edge.proofs)
-        .into_iter()
-        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
-        .merge(pages)
+    finished(api(&services, &edge).merge(pages), services, edge)
+}
+
+/// Returns the routes of the API.
+fn api(services: &Arc<Services>, edge: &Edge) -> Router<Shared> {
+    let routes = routes(services, &edge.proofs).into_iter();
+    routes.fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+}
+
+/// Adds what every request passes.
+fn finished(router: Router<Shared>, services: Arc<Services>, edge: Edge) -> Router {
+    router
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::method_not_allowed)
         .layer(middleware::from_fn_with_state((Arc::clone(&services), Arc::new(edge)), request::serve))
