@@ -1,5 +1,6 @@
 //! The operator who sees a page, and the response to a request without a session.
 
+use agentwrit_verify::FeedCursor;
 use askama::Template;
 use axum::{
     extract::FromRequestParts,
@@ -14,6 +15,7 @@ use super::{
     error::ConsoleError,
     frame::{Frame, html},
     live::is_refresh,
+    session::{RevokedHere, Session},
 };
 use crate::{
     http::Client,
@@ -28,12 +30,18 @@ pub(super) struct Operator {
     pub(super) client: IpAddr,
     /// Time until the session ends without another request.
     session_left: Duration,
+    session: Session,
 }
 
 impl Operator {
     /// Returns the frame of a page.
     pub(super) fn frame(&self, active: &'static str) -> Frame {
         Frame { active, form_token: self.form_token.clone(), session_left: self.session_left.as_secs() }
+    }
+
+    /// Returns the revocation that ended at a place of the log, if this session made it.
+    pub(super) fn revocation(&self, cursor: &FeedCursor) -> Option<&RevokedHere> {
+        self.session.revocation(cursor)
     }
 
     /// Returns the bearer of an operation.
@@ -57,7 +65,8 @@ impl FromRequestParts<Console> for Operator {
         }
         if let Ok(token) = services.verifier.verify_token(&session.token) {
             let session_left = session.idle_left(now).min(token.expires_in());
-            return Ok(Self { bearer: token.into(), form_token: session.form_token, client, session_left });
+            let form_token = session.form_token.clone();
+            return Ok(Self { bearer: token.into(), form_token, client, session_left, session });
         }
         console.sessions.end(&parts.headers);
         Err(SignedOut::of(parts, console))

@@ -10,14 +10,17 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 
+use http::HeaderMap;
+
 use super::{
     Console,
     error::ConsoleError,
-    fields::{Action, Fields},
+    fields::{Action, Fields, query},
     format::{Time, number},
     frame::Frame,
     live::{LONGEST_WAIT, Live},
     page::{Operator, render},
+    session::RevokedHere,
 };
 use crate::service::revocation::RevocationOutcome;
 
@@ -36,6 +39,8 @@ struct RevokePage {
     level: String,
     target: String,
     preview: Option<Preview>,
+    /// True if it ends the sessions of the operators, also this one.
+    ends_session: bool,
     levels: [(&'static str, &'static str); 4],
 }
 
@@ -71,11 +76,16 @@ pub(super) async fn page(
         let outcome = console.services.revocations.revoke(Subject::Admin, operator.bearer(), request, operator.client);
         Some(Preview::of(&outcome.await?))
     };
-    render(&RevokePage { frame: operator.frame("Revoke"), level, target, preview, levels: LEVELS })
+    let ends_session = match level.as_str() {
+        "token" => [operator.bearer.session_id(), operator.bearer.token_id()].iter().any(|id| id.to_string() == target),
+        _ => target == Subject::Admin.to_string(),
+    };
+    render(&RevokePage { frame: operator.frame("Revoke"), level, target, preview, ends_session, levels: LEVELS })
 }
 
 pub(super) async fn revoke(
     State(console): State<Console>,
+    headers: HeaderMap,
     Action { operator, form }: Action,
 ) -> Result<Response, ConsoleError> {
     let request = request(&form)?;
@@ -84,13 +94,10 @@ pub(super) async fn revoke(
     if !done.ended.revoked {
         return Err(ConsoleError::NotFound { what: "nothing matches the target, and nothing was revoked" });
     }
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("cursor", &done.cursor.to_string())
-        .append_pair("level", level.as_str())
-        .append_pair("target", &target)
-        .append_pair("count", &done.ended.count.to_string())
-        .finish();
-    Ok(Redirect::to(&format!("/console/confirmation?{query}")).into_response())
+    let (cursor, count) = (done.cursor, done.ended.count);
+    let page = format!("/console/confirmation?{}", query("cursor", &cursor.to_string()));
+    console.sessions.add_revocation(&headers, RevokedHere { cursor, level, target, count });
+    Ok(Redirect::to(&page).into_response())
 }
 
 /// Reads the revocation that a form requests.
@@ -116,9 +123,8 @@ fn request(form: &Fields) -> Result<RevocationRequest, ConsoleError> {
 #[template(path = "console/confirmation.html")]
 struct ConfirmationPage {
     frame: Frame,
-    level: String,
-    target: String,
-    count: String,
+    /// None if this session made no revocation at this place of the log: an address can name any.
+    revoked: Option<RevokedHere>,
     cursor: String,
     state: ConfirmationState,
     verifiers: u64,
@@ -133,6 +139,11 @@ struct ConfirmationPage {
 }
 
 impl ConfirmationPage {
+    /// Returns how many live tokens the revocation ended.
+    fn count(&self) -> String {
+        number(self.revoked.as_ref().map_or(0, |revoked| revoked.count))
+    }
+
     fn is_pending(&self) -> bool {
         self.state == ConfirmationState::Pending
     }
@@ -188,9 +199,7 @@ pub(super) async fn confirmation(
         frame: operator.frame("Revoke"),
         version: version(&response),
         pause,
-        level: fields.shown("level"),
-        target: fields.shown("target"),
-        count: number(fields.number("count")?.unwrap_or(0)),
+        revoked: operator.revocation(&cursor).cloned(),
         cursor: cursor.to_string(),
         state: response.confirmation.state,
         verifiers: response.confirmation.verifiers,

@@ -1,12 +1,13 @@
 //! Sessions of operators who have signed in.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use agentwrit_verify::{FeedCursor, Level};
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, header::COOKIE};
 use zeroize::Zeroizing;
@@ -20,9 +21,12 @@ pub(super) const TOKEN_TTL: u64 = 8 * 3600;
 /// Largest number of sessions. Another sign-in ends the one that was used least recently.
 pub(super) const MAX_SESSIONS: usize = 64;
 
+/// Largest number of revocations that a session keeps: pages of earlier ones show no target.
+const MAX_REVOCATIONS: usize = 64;
+
 /// Name of the cookie over TLS: a browser accepts the prefix only with `Secure`, `Path=/` and without `Domain`.
 const SECURE_COOKIE: &str = "__Host-agentwrit-console";
-/// Name of the cookie without TLS.
+/// Name of the cookie without TLS. Cookies know no port: its path keeps it from other programs of the host that have no `/console`.
 const PLAIN_COOKIE: &str = "agentwrit-console";
 
 /// Sessions of this broker, by the digest of their secret.
@@ -40,9 +44,27 @@ pub(super) struct Session {
     pub(super) form_token: String,
     /// Moment of the latest request that counts.
     used_at: Instant,
+    /// Its latest revocations, oldest first.
+    revocations: VecDeque<RevokedHere>,
+}
+
+/// A revocation of a session, which its confirmation page shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RevokedHere {
+    /// End of the log after it.
+    pub(super) cursor: FeedCursor,
+    pub(super) level: Level,
+    pub(super) target: String,
+    /// Number of live tokens that it ended.
+    pub(super) count: u64,
 }
 
 impl Session {
+    /// Returns the revocation that ended at a place of the log, if it is one of the session.
+    pub(super) fn revocation(&self, cursor: &FeedCursor) -> Option<&RevokedHere> {
+        self.revocations.iter().rev().find(|revoked| revoked.cursor == *cursor)
+    }
+
     /// Returns the time until it ends without another request.
     pub(super) fn idle_left(&self, now: Instant) -> Duration {
         IDLE_LIMIT.saturating_sub(now.saturating_duration_since(self.used_at))
@@ -59,7 +81,7 @@ impl Sessions {
         let (secret, form_token) = random.split_at(32);
         let secret = BASE64URL_NOPAD.encode(secret);
         let form_token = BASE64URL_NOPAD.encode(form_token);
-        let session = Session { token: Zeroizing::new(token), form_token, used_at: now };
+        let session = Session { token: Zeroizing::new(token), form_token, used_at: now, revocations: VecDeque::new() };
         let mut sessions = self.lock();
         sessions.retain(|_, session| is_alive(session, now));
         if sessions.len() >= MAX_SESSIONS {
@@ -90,6 +112,17 @@ impl Sessions {
         self.secret_in(headers).is_some()
     }
 
+    /// Adds a revocation to the session that the request names.
+    pub(super) fn add_revocation(&self, headers: &HeaderMap, revoked: RevokedHere) {
+        let Some(key) = self.secret_in(headers).map(key_of) else { return };
+        if let Some(session) = self.lock().get_mut(&key) {
+            if session.revocations.len() >= MAX_REVOCATIONS {
+                session.revocations.pop_front();
+            }
+            session.revocations.push_back(revoked);
+        }
+    }
+
     /// Ends the session that the request names. Returns the value of `Set-Cookie` that removes the cookie.
     pub(super) fn end(&self, headers: &HeaderMap) -> String {
         if let Some(secret) = self.secret_in(headers) {
@@ -100,8 +133,9 @@ impl Sessions {
 
     fn cookie(&self, secret: &str, max_age: Option<u64>) -> String {
         let end = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
-        let (name, secure) = if self.is_https { (SECURE_COOKIE, "; Secure") } else { (PLAIN_COOKIE, "") };
-        format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict{secure}{end}")
+        let (name, path, secure) =
+            if self.is_https { (SECURE_COOKIE, "/", "; Secure") } else { (PLAIN_COOKIE, "/console", "") };
+        format!("{name}={secret}; Path={path}; HttpOnly; SameSite=Strict{secure}{end}")
     }
 
     /// Returns the value of the session's cookie. A cookie without the prefix does not count over TLS: another service of the
@@ -185,7 +219,7 @@ mod tests {
     fn cookie_has_host_prefix_over_tls_only() {
         for (is_https, expected) in [
             (true, "__Host-agentwrit-console=AQEB; Path=/; HttpOnly; SameSite=Strict; Secure"),
-            (false, "agentwrit-console=AQEB; Path=/; HttpOnly; SameSite=Strict"),
+            (false, "agentwrit-console=AQEB; Path=/console; HttpOnly; SameSite=Strict"),
         ] {
             assert_eq!(Sessions::new(is_https).cookie("AQEB", None), expected);
         }

@@ -2,6 +2,7 @@
 
 mod administration;
 mod lists;
+mod confirmations;
 mod instructions;
 mod live;
 
@@ -372,7 +373,7 @@ async fn escapes_hostile_text_in_every_page() {
         format!("/console/agents?scope={encoded}"),
         format!("/console/audit?actor={encoded}"),
         format!("/console/revoke?level=task&target={encoded}"),
-        format!("/console/confirmation?cursor={encoded}&level={encoded}&target={encoded}"),
+        format!("/console/confirmation?cursor={encoded}"),
         format!("/console/sign-in?next={encoded}"),
         format!("/console/agent?id={encoded}"),
         format!("/console/app?id={encoded}"),
