@@ -1,9 +1,9 @@
 //! The pages of a broker, on a clock that tests move.
 
 mod administration;
-mod lists;
 mod confirmations;
 mod instructions;
+mod lists;
 mod live;
 
 use std::{sync::Arc, time::Duration};
