@@ -6,6 +6,7 @@ scripts/deploy_lint.sh lints; here is what needs a running broker or a second lo
 from __future__ import annotations
 
 import base64
+import fnmatch
 import hashlib
 import hmac
 import json
@@ -355,3 +356,34 @@ def test_image_holds_no_secret_and_runs_unprivileged() -> None:
     assert '"/usr/local/bin/agentwrit-broker", "health"' in final
     ignored = (REPOSITORY / ".dockerignore").read_text().split()
     assert {".git", "deploy", "certs", "**/*.key", "**/*.env"} <= set(ignored)
+
+
+def is_ignored(path: Path, patterns: list[str]) -> bool:
+    """Applies a `.dockerignore`: the last pattern that matches a path, or a directory above it, decides."""
+    ignored = False
+    for pattern in patterns:
+        deep = pattern.removeprefix("!").removeprefix("**/")
+        for above in [path, *path.parents]:
+            if above.match(deep) if "**/" in pattern else fnmatch.fnmatch(str(above), deep):
+                ignored = not pattern.startswith("!")
+    return ignored
+
+
+def test_context_of_images_holds_the_whole_workspace(tmp_path: Path) -> None:
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if not is_ignored(Path(name), patterns):
+            copy = tmp_path / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, copy, follow_symlinks=False)
+    assert not (tmp_path / "deploy").exists() and not list(tmp_path.rglob("*.pem"))
+    # As the builds read it: each member with its targets, by the lock file.
+    command = ["cargo", "metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]
+    read = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert read.returncode == 0, read.stderr
+    names = {package["name"] for package in json.loads(read.stdout)["packages"]}
+    for dockerfile in ("deploy/Dockerfile", "examples/medassist/Dockerfile"):
+        built = re.findall(r" -p ([\w-]+)", (REPOSITORY / dockerfile).read_text())
+        assert built and set(built) <= names
