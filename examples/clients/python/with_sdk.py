@@ -40,7 +40,7 @@ def main() -> None:
 
         # ANCHOR: renew
         old = lead.access_token
-        lead.renew()  # in place: lead.access_token is another one now, and the old one is dead
+        lead.renew()  # in place: lead.access_token is another one now, and the old one is rejected
         print(f"renewed: {lead.expires_in} s")
         # ANCHOR_END: renew
         use(app, "the old token", old)

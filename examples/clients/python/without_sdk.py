@@ -99,7 +99,7 @@ class Broker:
 
     # ANCHOR: renew
     def renew(self, token: str) -> dict[str, Any]:
-        """Another token of the same scope and lifetime; the old one is dead at once. No answer? Register anew."""
+        """Another token of the same scope and lifetime; the old one is rejected from then on. No answer? Register anew."""
         return self.call("POST", "/v1/token/renew", bearer=token)
 
     # ANCHOR_END: renew

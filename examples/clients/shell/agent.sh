@@ -94,7 +94,7 @@ delegate() {
 # ANCHOR_END: delegate
 
 # ANCHOR: renew
-# renew TOKEN: another one of the same scope and lifetime. The old one is dead at once.
+# renew TOKEN: another one of the same scope and lifetime. The old one is rejected from then on.
 renew() { call POST /v1/token/renew "$1" </dev/null; }
 # ANCHOR_END: renew
 

@@ -132,7 +132,7 @@ export class Broker {
   // ANCHOR_END: register_bound
 
   // ANCHOR: renew
-  /** Another token of the same scope and lifetime; the old one is dead at once. No answer? Register anew. */
+  /** Another token of the same scope and lifetime; the old one is rejected from then on. No answer? Register anew. */
   async renew(token: string): Promise<Renewal> {
     return await this.#call<Renewal>("POST", "/v1/token/renew", undefined, token);
   }
