@@ -387,3 +387,9 @@ def test_context_of_images_holds_the_whole_workspace(tmp_path: Path) -> None:
     for dockerfile in ("deploy/Dockerfile", "examples/medassist/Dockerfile"):
         built = re.findall(r" -p ([\w-]+)", (REPOSITORY / dockerfile).read_text())
         assert built and set(built) <= names
+
+
+def test_medassist_image_holds_authorities_for_a_language_model() -> None:
+    final = (REPOSITORY / "examples/medassist/Dockerfile").read_text().rsplit("\nFROM ", 1)[1]
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    assert final.startswith("scratch\n") and f"COPY --from=build {bundle} {bundle}\n" in final

@@ -87,7 +87,7 @@ impl OpenAiClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
             .build()
-            .map_err(|error| ModelError::Unreachable(error.without_url().to_string()))?;
+            .map_err(unreachable)?;
         let server = completions.origin().ascii_serialization();
         let description = Description { name: model.trim().to_owned(), server: Some(server) };
         Ok(Self { http, completions, key, authorization, timeout: TIMEOUT, description })
@@ -134,10 +134,7 @@ impl OpenAiClient {
         if error.is_timeout() && !error.is_connect() {
             return ModelError::Timeout(self.timeout);
         }
-        // A base URL may hold credentials.
-        let error = error.without_url();
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        ModelError::Unreachable(format!("{error}{cause}"))
+        unreachable(error)
     }
 
     /// Returns the server's message. Left out where the key was refused: servers echo parts of it.
@@ -168,6 +165,14 @@ impl fmt::Debug for OpenAiClient {
 
 fn missing(variable: &'static str, problem: &'static str) -> ModelError {
     ModelError::Setting { variable, problem }
+}
+
+/// Formats an error with its cause: alone it says no more than "builder error".
+fn unreachable(error: reqwest::Error) -> ModelError {
+    // A base URL may hold credentials.
+    let error = error.without_url();
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    ModelError::Unreachable(format!("{error}{cause}"))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -94,7 +94,10 @@ async fn serve(arguments: Arguments) -> Result<(), Failure> {
 
 /// Serves the pages until Ctrl-C or SIGTERM.
 async fn run(listener: TcpListener, address: SocketAddr, pages: axum::Router) -> Result<(), Failure> {
-    println!("medassist: open http://{address}  (Ctrl-C ends it)");
+    // In a container it listens on every address, and is published on the host's loopback interface.
+    let shown =
+        if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address };
+    println!("medassist: open http://{shown}  (Ctrl-C ends it)");
     tokio::select! {
         ended = async { axum::serve(listener, pages).await } => Ok(ended?),
         signal = stop_signal() => Ok(signal?),
