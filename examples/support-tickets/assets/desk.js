@@ -21,6 +21,13 @@ function line(event, tone, word, text) {
   append($("stream"), item);
 }
 
+// Text of an identifier, which may break after each slash and nowhere else.
+function identifier(text) {
+  const shown = element("small", "mono id");
+  for (const part of text.split(/(?<=\/)/)) shown.append(part, element("wbr"));
+  return shown;
+}
+
 // Appends to a list, and keeps the end in view for a reader who is there.
 function append(list, item) {
   const follows = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
@@ -32,9 +39,13 @@ function scopeCard(event, verdict, rule, result) {
   const card = element("li", verdict);
   const head = element("div", "head");
   head.append(element("span", "verdict", `${verdict} ${event.status}`), element("span", "", event.tool));
-  card.append(head, element("span", "rule", rule), element("small", "mono clamped", event.request));
-  if (result) card.append(element("small", "clamped", result));
-  card.append(element("small", "", `${event.role} agent${event.by ? `, refused by the ${event.by}` : ""}`));
+  card.append(head, element("span", "rule", rule), element("small", "mono clamped", `${event.role}: ${event.request}`));
+  if (result) {
+    const shown = element("small", "clamped", result);
+    shown.title = result;
+    card.append(shown);
+  }
+  if (event.by) card.append(element("small", "", `refused by the ${event.by}`));
   append($("scopes"), card);
 }
 
@@ -49,7 +60,7 @@ function agentCard(event) {
   const bar = element("progress");
   bar.max = event.ttl;
   bar.setAttribute("aria-label", `Time left of the ${event.role} token`);
-  card.append(head, element("small", "mono", event.agent_id), left, bar, tags);
+  card.append(head, identifier(event.agent_id), left, bar, tags);
   $("agents").append(card);
   agents.set(event.role, { card, state, left, bar, expiresAt: event.expires_at, ended: false });
   tick();
@@ -71,7 +82,7 @@ function end(agent, how) {
   agent.card.className = how;
   agent.state.textContent = how;
   agent.bar.remove();
-  agent.left.textContent = how === "expired" ? "ended by itself, released by no one" : "token given back";
+  agent.left.textContent = how === "expired" ? "expired, nothing released it" : "released, its work was done";
 }
 
 const show = {
@@ -79,10 +90,11 @@ const show = {
     $("mail-title").textContent = `${event.ticket}: ${event.subject}`;
     $("mail-sender").textContent = `from ${event.sender} · task ${event.task}`;
     $("mail-text").textContent = event.text;
-    $("ticket").hidden = false;
-    // On a small screen the stream lies far below the buttons.
+    $("mails").hidden = false;
+    // The stream lies far below the buttons, unless the window is tall.
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (innerWidth < 1024) $("ticket").scrollIntoView({ behavior: still ? "auto" : "smooth" });
+    const isFar = $("stream").getBoundingClientRect().top > innerHeight / 2;
+    if (isFar) $("mails").scrollIntoView({ behavior: still ? "auto" : "smooth" });
     line(event, "info", "ticket", `${event.ticket} was filed`);
   },
   agent_created(event) {
@@ -115,18 +127,17 @@ const show = {
     const agent = agents.get(event.role);
     const text = `${event.service_status} at the service, ${event.broker_valid ? "valid" : "invalid"} at the broker`;
     if (agent) agent.left.textContent += `; proof: ${text}`;
-    line(event, event.dead ? "good" : "bad", "proof", `${event.role} token: ${text}`);
+    line(event, event.rejected ? "good" : "bad", "proof", `${event.role} token: ${text}`);
   },
   reply(event) {
     $("reply").textContent = event.text;
-    $("closing").hidden = false;
     line(event, "info", "reply", "sent to the customer");
   },
   failed(event) { line(event, "bad", "failed", event.error); },
   finished(event) {
     const outcomes = { answered: "Answered", not_verified: "Stopped at the identity gate", expired: "Token expired by itself", failed: "Failed" };
-    const proof = `${event.dead} of ${event.tokens} tokens proved dead`;
-    $("outcome").textContent = `${outcomes[event.outcome]}; ${proof}.`;
+    const proof = `${event.rejected} of ${event.tokens} tokens rejected at the end`;
+    $("outcome").textContent = `${outcomes[event.outcome]}, ${proof}`;
     line(event, event.outcome === "failed" ? "bad" : "good", "done", proof);
     stop(event.outcome === "failed" ? "failed" : "done", `${outcomes[event.outcome]}, ${proof}`);
   },
@@ -148,7 +159,13 @@ function live(tone, text) {
 async function start(request) {
   for (const button of document.querySelectorAll("button")) button.disabled = true;
   for (const id of ["agents", "stream", "scopes"]) $(id).replaceChildren();
-  for (const id of ["ticket", "closing"]) $(id).hidden = true;
+  $("mails").hidden = true;
+  $("reply").textContent = "";
+  $("outcome").textContent = "not written yet";
+  for (const button of document.querySelectorAll("[data-ticket]")) {
+    if (button.dataset.ticket === request.ticket) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
   for (const hint of document.querySelectorAll(".empty")) hint.hidden = true;
   agents.clear();
   live("running", "Running");

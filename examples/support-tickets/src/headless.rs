@@ -49,12 +49,12 @@ pub fn differences(ticket: &PreparedTicket, events: &[Event], is_language_model:
         found.push(format!("{tool} was allowed"));
     }
     match events.last().map(|event| &event.kind) {
-        Some(EventKind::Finished { outcome, tokens, dead }) => {
+        Some(EventKind::Finished { outcome, tokens, rejected }) => {
             if *outcome != expected.outcome {
                 found.push(format!("outcome {outcome:?} instead of {:?}", expected.outcome));
             }
-            if tokens != dead {
-                found.push(format!("{dead} of {tokens} tokens are dead"));
+            if tokens != rejected {
+                found.push(format!("{rejected} of {tokens} tokens are rejected"));
             }
             if !is_language_model && *tokens != expected.tokens {
                 found.push(format!("{tokens} tokens instead of {}", expected.tokens));

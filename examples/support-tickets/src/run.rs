@@ -1,4 +1,4 @@
-//! Run of one ticket: triage, identity gate, knowledge, response; then the proof that every token is dead.
+//! Run of one ticket: triage, identity gate, knowledge, response; then every token is presented once more and must be rejected.
 //!
 //! 1. Each agent is registered when its step begins, with the scopes of this ticket only.
 //! 2. No agent with a customer's scope exists before the sender's address was found to be that customer's.
@@ -76,9 +76,9 @@ pub async fn run(desk: &Desk, ticket: &NewTicket, log: &RunLog) {
         }
     };
     agents.end().await;
-    let (dead, tokens) = (agents.prove_dead().await, agents.count());
-    let outcome = if dead == tokens { outcome } else { Outcome::Failed };
-    log.finish(outcome, tokens, dead);
+    let (rejected, tokens) = (agents.present_ended().await, agents.count());
+    let outcome = if rejected == tokens { outcome } else { Outcome::Failed };
+    log.finish(outcome, tokens, rejected);
 }
 
 /// Failure of a step.

@@ -1,4 +1,4 @@
-//! Agents of a run: registration, release, and the proof that their tokens are dead.
+//! Agents of a run: registration, release, and the proof that their tokens are rejected.
 
 use std::time::{Duration, Instant};
 
@@ -105,21 +105,21 @@ impl<'a> Agents<'a> {
     }
 
     /// Presents every token of the run to service and broker, and returns how many both refuse.
-    pub(super) async fn prove_dead(&self) -> usize {
-        let mut dead = 0;
+    pub(super) async fn present_ended(&self) -> usize {
+        let mut rejected = 0;
         for agent in &self.registered {
-            match agent.prove_dead(self.desk).await {
+            match agent.present_ended(self.desk).await {
                 Ok((service, broker_valid)) => {
-                    let is_dead = service == StatusCode::UNAUTHORIZED && !broker_valid;
-                    dead += usize::from(is_dead);
+                    let is_rejected = service == StatusCode::UNAUTHORIZED && !broker_valid;
+                    rejected += usize::from(is_rejected);
                     let (role, service_status) = (agent.role, service.as_u16());
-                    self.log.record(EventKind::Proof { role, service_status, broker_valid, dead: is_dead });
+                    self.log.record(EventKind::Proof { role, service_status, broker_valid, rejected: is_rejected });
                 }
                 Err(error) => self.log.record(EventKind::Failed { error: error.to_string() }),
             }
             self.log.pause().await;
         }
-        dead
+        rejected
     }
 }
 
@@ -134,7 +134,7 @@ impl RunAgent {
     }
 
     /// Presents the token until service and broker refuse it, or the time is up.
-    async fn prove_dead(&self, desk: &Desk) -> Result<(StatusCode, bool), StepError> {
+    async fn present_ended(&self, desk: &Desk) -> Result<(StatusCode, bool), StepError> {
         let started = Instant::now();
         loop {
             let service = desk.service().send(&self.agent.authorization(), &self.probe).await?.status();

@@ -76,14 +76,14 @@ pub enum EventKind {
     Waiting { role: Role, expires_at: u64 },
     /// An agent's token ended.
     Ended { role: Role, how: &'static str },
-    /// A dead token was presented to service and broker.
-    Proof { role: Role, service_status: u16, broker_valid: bool, dead: bool },
+    /// An ended token was presented to service and broker.
+    Proof { role: Role, service_status: u16, broker_valid: bool, rejected: bool },
     /// Reply to the customer.
     Reply { text: String },
     /// The run cannot go on.
     Failed { error: String },
     /// The last event.
-    Finished { outcome: Outcome, tokens: usize, dead: usize },
+    Finished { outcome: Outcome, tokens: usize, rejected: usize },
 }
 
 impl fmt::Display for EventKind {
@@ -109,7 +109,9 @@ impl fmt::Display for EventKind {
             }
             Self::Reply { text } => write!(f, "reply: {text}"),
             Self::Failed { error } => write!(f, "failed: {error}"),
-            Self::Finished { outcome, tokens, dead } => write!(f, "{outcome:?}; {dead} of {tokens} tokens proved dead"),
+            Self::Finished { outcome, tokens, rejected } => {
+                write!(f, "{outcome:?}; {rejected} of {tokens} tokens rejected at the end")
+            }
         }
     }
 }

@@ -37,8 +37,8 @@ impl RunLog {
         }
     }
 
-    pub(super) fn finish(&self, outcome: Outcome, tokens: usize, dead: usize) {
-        self.record(EventKind::Finished { outcome, tokens, dead });
+    pub(super) fn finish(&self, outcome: Outcome, tokens: usize, rejected: usize) {
+        self.record(EventKind::Finished { outcome, tokens, rejected });
     }
 
     /// Returns all events so far.

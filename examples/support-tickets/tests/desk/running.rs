@@ -81,11 +81,11 @@ pub(crate) fn refused(events: &[Value]) -> Vec<String> {
     refusals.collect()
 }
 
-/// Asserts the end of a run: the outcome, and that every token is dead.
+/// Asserts the end of a run: the outcome, and that every token is rejected.
 pub(crate) fn assert_ends(events: &[Value], outcome: &str, tokens: usize) {
     let last = events.last().unwrap();
     assert_eq!((last["type"].as_str(), last["outcome"].as_str()), (Some("finished"), Some(outcome)), "{events:#?}");
-    assert_eq!((last["tokens"].as_u64(), last["dead"].as_u64()), (Some(tokens as u64), Some(tokens as u64)));
+    assert_eq!((last["tokens"].as_u64(), last["rejected"].as_u64()), (Some(tokens as u64), Some(tokens as u64)));
     let proofs = of_type(events, "proof");
     assert_eq!(proofs.len(), tokens);
     for proof in proofs {
