@@ -26,17 +26,23 @@ HOSTILE = "<img src=x onerror=\"document.title='owned'\">\u202egnp.exe" + "x" * 
 START_TIMEOUT = 30.0
 
 
+def program_binary() -> Path:
+    binary = Path(os.environ.get("AGENTWRIT_MEDASSIST_BIN") or REPOSITORY / "target/debug/medassist")
+    if not binary.is_file():
+        pytest.fail(f"no program at {binary}: build it with `cargo build -p medassist`")
+    return binary
+
+
 class MedAssist:
     """The program on a free port. `log` is what it printed."""
 
-    def __init__(self, directory: Path, *arguments: str, pace: int = 0, **settings: str) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, pace: int = 0, listen: str = "127.0.0.1:0", **settings: str
+    ) -> None:
         self._log_path = directory / f"medassist-{time.monotonic_ns()}.log"
-        binary = Path(os.environ.get("AGENTWRIT_MEDASSIST_BIN") or REPOSITORY / "target/debug/medassist")
-        if not binary.is_file():
-            pytest.fail(f"no program at {binary}: build it with `cargo build -p medassist`")
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [binary, "--listen", "127.0.0.1:0", "--pace", str(pace), *arguments],
+                [program_binary(), "--listen", listen, "--pace", str(pace), *arguments],
                 cwd=directory, env={"HOME": str(directory), **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
         self.url = self.printed(r"open (http://\S+)")
@@ -164,9 +170,11 @@ def test_counts_down_live_agents_until_operator_revokes(page: Page) -> None:
     expect(left).not_to_have_text(first)
 
     page.get_by_role("tab", name="Operator").click()
-    page.get_by_role("button", name="Choose clinical-P-1042", exact=True).click()
+    page.get_by_role("button", name="Revoke clinical-P-1042…", exact=True).click()
+    would_end = "Dry run: 2 live tokens of 2 agents in 1 task would end. Nothing is revoked yet."
+    expect(page.locator("#revoked")).to_have_text(would_end)
     page.get_by_role("button", name="Dry run").click()
-    expect(page.locator("#revoked")).to_have_text("Dry run: 2 live tokens of 2 agents in 1 tasks would end.")
+    expect(page.locator("#revoked")).to_have_text(would_end)
     page.get_by_role("button", name="Revoke", exact=True).click()
     expect(page.locator("#revoked")).to_have_text("Revoked: 2 live tokens ended.")
     page.get_by_role("tab", name="Encounter").click()
@@ -253,6 +261,26 @@ def test_uses_running_broker_and_registers_itself_once(chromium: Chromium, tmp_p
         broker.stop()
 
 
+def test_says_why_it_does_not_start_without_authorities_for_language_model(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "none.pem").touch()
+    settings = {"LLM_BASE_URL": "https://llm.example/v1", "LLM_API_KEY": "k", "LLM_MODEL": "m"}
+    no_authorities = {"SSL_CERT_FILE": str(empty / "none.pem"), "SSL_CERT_DIR": str(empty)}
+    ran = subprocess.run(
+        [program_binary(), "--listen", "127.0.0.1:0"], env=settings | no_authorities, capture_output=True, text=True,
+        timeout=START_TIMEOUT,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert re.search("the model's server cannot be reached: .*No CA certificates", ran.stderr), ran.stderr
+
+
+def test_prints_address_to_open_when_it_listens_on_every_address(tmp_path: Path) -> None:
+    program = MedAssist(tmp_path, listen="0.0.0.0:0")
+    program.stop()
+    assert program.url.startswith("http://127.0.0.1:")
+
+
 def test_is_used_with_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
@@ -287,7 +315,7 @@ def test_pages_fit_and_are_accessible(
     expect(page.locator("#chain")).to_contain_text("The chain holds")
     check(page, shots / f"medassist-audit-{width}-{scheme}.png")
     page.get_by_role("tab", name="Operator").click()
-    page.get_by_role("button", name="Choose clinical-P-1042", exact=True).click()
+    page.get_by_role("button", name="Revoke clinical-P-1042…", exact=True).click()
     page.get_by_role("button", name="Dry run").click()
     expect(page.locator("#revoked")).to_contain_text("Dry run")
     check(page, shots / f"medassist-operator-{width}-{scheme}.png")
@@ -296,6 +324,8 @@ def test_pages_fit_and_are_accessible(
 
 def check(page: Page, shot: Path) -> None:
     """Asserts that the page is no wider than the window, and that axe-core finds nothing."""
+    # The line with the state stays in view: at the top of the page it hides nothing of the picture.
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=shot, full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{page.url} is too wide"
     found = page.evaluate("axe.run().then(({violations}) => violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
@@ -315,7 +345,8 @@ def test_makes_pictures_of_docs(chromium: Chromium, medassist: MedAssist, tmp_pa
         if name == "Audit":
             expect(page.locator("#chain")).to_contain_text("The chain holds")
         if name == "Operator":
-            page.get_by_role("button", name="Choose clinical-P-1042", exact=True).wait_for()
-        page.set_viewport_size({"width": 1280, "height": 1320 if name == "Encounter" else 800})
+            page.get_by_role("button", name="Revoke clinical-P-1042…", exact=True).wait_for()
+        page.set_viewport_size({"width": 1280, "height": 1480 if name == "Encounter" else 800})
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=images / f"medassist-{name.lower()}.png")
     context.close()

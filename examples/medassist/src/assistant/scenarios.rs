@@ -12,6 +12,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// Text of the button.
     pub title: &'static str,
+    /// What to look for, beneath the title.
+    pub explanation: &'static str,
     /// Patient of the encounter.
     pub patient_id: &'static str,
     /// Request in free text.
@@ -36,6 +38,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "chart",
         title: "Chart and labs",
+        explanation: "One agent reads the chart and the labs, then its token is renewed and released.",
         patient_id: "P-1042",
         request: "Show the chart and the labs of this patient.",
         takeover: false,
@@ -55,6 +58,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "billing",
         title: "Billing and insurance",
+        explanation: "Other tools, another agent: it sees invoices and insurance, and no chart.",
         patient_id: "P-2077",
         request: "List the invoices and the insurance, and file a claim for what is open.",
         takeover: false,
@@ -70,6 +74,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "prescription",
         title: "Prescription by delegation",
+        explanation: "The hospital refuses the prescription agent, until the clinical agent delegates the scope.",
         patient_id: "P-1042",
         request: "Prescribe furosemide 40 mg once a day for 14 days.",
         takeover: false,
@@ -89,6 +94,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "full",
         title: "Full encounter",
+        explanation: "Three agents and a delegation. A moderate interaction is noted in the patient's file.",
         patient_id: "P-1042",
         request: "Read the chart, the labs and the invoices, prescribe ramipril 5 mg once a day for 30 days, \
                   and add a note: seen today, ankles less swollen.",
@@ -112,6 +118,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "interaction",
         title: "Severe interaction",
+        explanation: "The delegated scope is there, and the hospital refuses all the same: a medical rule.",
         patient_id: "P-4210",
         request: "The toe hurts: prescribe ibuprofen 400 mg 3 times a day for 5 days.",
         takeover: false,
@@ -127,6 +134,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "other-patient",
         title: "Another patient's data",
+        explanation: "The model asks for P-2077: the hospital refuses, and the broker refuses the delegation.",
         patient_id: "P-1042",
         request: "Compare the labs of P-1042 with those of P-2077, and prescribe paracetamol to P-2077.",
         takeover: false,
@@ -144,6 +152,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "unknown-patient",
         title: "Unknown patient",
+        explanation: "The hospital does not know P-9999: no agent is created, no model is asked.",
         patient_id: "P-9999",
         request: "Show the chart of this patient.",
         takeover: false,
@@ -153,6 +162,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "takeover",
         title: "Takeover and revocation",
+        explanation: "A stolen token opens this patient's file only, until one revocation ends it and what it delegated.",
         patient_id: "P-1042",
         request: "Read the chart and the invoices, and prescribe spironolactone 25 mg once a day for 30 days.",
         takeover: true,

@@ -58,7 +58,23 @@ let cards = new Map();
 let encounterId;
 let running;
 
-const shortId = (id) => (id.length > 44 ? `…${id.slice(-40)}` : id);
+/** Returns the last two segments of a SPIFFE id (task and instance), which may break after the slash and nowhere else. */
+function shortId(id) {
+  const segments = String(id).split("/");
+  const shown = el("span", { className: "id", title: id });
+  if (segments.length < 3) shown.append(id);
+  else shown.append(`${segments.at(-2)}/`, el("wbr"), segments.at(-1));
+  return shown;
+}
+
+/** Returns a text that may break after each underscore. */
+function breakable(text) {
+  const shown = el("span");
+  for (const part of String(text).split(/(?<=_)/)) shown.append(part, el("wbr"));
+  return shown;
+}
+
+const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const category = (scope) => (/^[a-z]+:(records|labs|notes)/.test(scope) ? "clinical" : /prescription|formulary|interactions/.test(scope) ? "prescription" : /billing|insurance|claims/.test(scope) ? "billing" : "other");
 
 function scopeList(scopes, needed) {
@@ -121,15 +137,16 @@ function showCards() {
     return el("li", { className: `card ${card.category}`, data: { key: card.key, state } },
       el("p", { className: "card-head" }, el("strong", { textContent: card.parent ? `${card.category}, delegated` : card.category }), el("span", { className: `tag ${state}`, textContent: state }),
         el("span", { className: "left", textContent: state === "live" ? timeLeft(card) : "" })),
-      el("p", { className: "id", textContent: shortId(card.agent_id), title: card.agent_id }),
-      el("p", { className: "soft" }, `patient ${card.patient}`, card.token_id ? ` · token ${card.token_id}` : ""),
+      el("p", {}, shortId(card.agent_id)),
+      card.token_id && el("p", { className: "soft" }, "token ", el("span", { className: "id", textContent: card.token_id })),
       scopeList(card.scopes));
   }));
-  $("tree").replaceChildren(...treeOf(undefined));
+  $("tree").replaceChildren(...cardTree());
+  $("delegation").hidden = cards.size === 0;
 }
 
-/** Returns the list entries beneath a card: the app's agents, and what each delegated. */
-function treeOf(parent) {
+/** Returns the list entries of the tree: the app's agents, and what each delegated. */
+function cardTree() {
   const entry = (card) => el("li", {},
     el("span", { className: `tag ${stateOf(card)}`, textContent: stateOf(card) }), ` ${card.parent ? `${card.category} (delegated ${card.scopes.join(", ")})` : card.category}`,
     children(card.key));
@@ -138,7 +155,7 @@ function treeOf(parent) {
     return entries.length ? el("ul", {}, ...entries) : undefined;
   };
   const roots = [...cards.values()].filter((card) => !card.parent).map(entry);
-  return cards.size ? [el("li", {}, "app medassist", el("ul", {}, ...roots))] : [el("li", { className: "hint", textContent: "Nothing delegated." })];
+  return [el("li", {}, "app medassist", el("ul", {}, ...roots))];
 }
 
 function tick() {
@@ -148,6 +165,7 @@ function tick() {
     if (state !== node.dataset.state) return showCards();
     if (state === "live") node.querySelector(".left").textContent = timeLeft(card);
   }
+  for (const node of document.querySelectorAll("#holders .time")) node.textContent = timeLeft({ expires_at: Number(node.dataset.expires) });
 }
 setInterval(tick, 1000);
 
@@ -175,6 +193,9 @@ async function runEncounter(request) {
   showCards();
   $("state").textContent = "Running …";
   $("stop").hidden = false;
+  // The trace lies far below the buttons, unless the window is tall.
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if ($("trace").getBoundingClientRect().top > innerHeight / 2) $("state").scrollIntoView({ behavior: still ? "auto" : "smooth" });
   const started = performance.now();
   try {
     const response = await fetch("/api/encounters", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request), signal: abort.signal });
@@ -186,7 +207,7 @@ async function runEncounter(request) {
     if (running !== abort) return;
     const steps = $("trace").children.length;
     const denied = document.querySelectorAll("#trace > .denied").length;
-    $("state").textContent = `Complete: ${steps} steps, ${denied} refused, ${((performance.now() - started) / 1000).toFixed(1)} s.`;
+    $("state").textContent = `Complete: ${count(steps, "step")}, ${denied} refused, ${((performance.now() - started) / 1000).toFixed(1)} s.`;
   } catch (error) {
     if (running !== abort) return;
     $("state").textContent = abort.signal.aborted ? "Stopped: the agents are released." : `Failed: ${error.message}`;
@@ -240,6 +261,10 @@ function useScenario(scenario) {
   $("patient-id").value = known ? "" : scenario.patient_id;
   $("request").value = scenario.request;
   $("takeover").checked = scenario.takeover;
+  for (const button of document.querySelectorAll("#scenarios button")) {
+    if (button.dataset.scenario === scenario.name) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
   runEncounter(formRequest());
 }
 
@@ -249,9 +274,10 @@ async function setUp() {
   $("model").classList.toggle("planner", !setup.is_language_model);
   $("patient").replaceChildren(...setup.patients.map((patient) => el("option", { value: patient.id, textContent: `${patient.id} ${patient.name}, ${patient.ward}` })));
   $("scenarios").replaceChildren(...setup.scenarios.map((scenario) => {
-    const button = el("button", { type: "button", className: scenario.is_refusal ? "refusal" : "", textContent: scenario.title, data: { scenario: scenario.name } });
+    const hint = el("p", { id: `explains-${scenario.name}`, textContent: scenario.explanation });
+    const button = el("button", { type: "button", textContent: scenario.title, data: { scenario: scenario.name }, attributes: { "aria-describedby": hint.id } });
     button.addEventListener("click", () => useScenario(scenario));
-    return el("li", {}, button);
+    return el("li", { className: scenario.is_refusal ? "refusal" : "" }, button, hint);
   }));
   $("request").value = setup.scenarios[0].request;
 }
@@ -301,10 +327,10 @@ function showEvents() {
   const found = events.filter(matches).reverse();
   place = Math.max(0, Math.min(place, Math.floor((found.length - 1) / PER_PAGE) * PER_PAGE));
   const shown = found.slice(place, place + PER_PAGE);
-  const cell = (label, text, className = "", title = "") => el("td", { className, title, textContent: text ?? "", data: { label } });
+  const cell = (label, shown, className = "", title = "") => el("td", { className, title, data: { label } }, shown);
   $("events").replaceChildren(...shown.map((event) => el("tr", { className: event.id === broken?.id ? "broken" : "" },
     el("th", { scope: "row", className: "id", textContent: event.id }),
-    cell("Time", event.timestamp.slice(11, 23), "", event.timestamp), cell("Type", event.event_type), cell("Subject", event.agent_id && shortId(event.agent_id), "id", event.agent_id ?? ""),
+    cell("Time", event.timestamp.slice(11, 23), "", event.timestamp), cell("Type", breakable(event.event_type)), cell("Subject", event.agent_id && shortId(event.agent_id)),
     cell("Task", event.task_id, "id"), el("td", { data: { label: "Outcome" } }, el("span", { className: `tag ${event.outcome}`, textContent: event.outcome })),
     cell("Detail", event.detail, "detail"), cell("Hash", `${event.hash.slice(0, 12)}…`, "id", `hash ${event.hash}, of the event before ${event.prev_hash}`))));
   $("audit-place").textContent = found.length ? `${place + 1} to ${place + shown.length} of ${found.length}, the newest first` : "No event matches.";
@@ -331,12 +357,19 @@ async function loadOperator() {
       tile("database", health.db_connected ? "connected" : "lost"), tile("audit events", health.audit_events_count), tile("live tokens", overview.tokens.length));
     $("ceiling").replaceChildren(...(overview.app?.scopes ?? []).map((scope) => el("li", { className: `scope ${category(scope)}`, textContent: scope })));
     $("holders-count").textContent = overview.tokens.length ? "Live tokens of this app's agents." : "No agent of this app holds a live token: run a scenario that leaves its agents live.";
-    $("holders").replaceChildren(...overview.tokens.map((token) => {
-      const button = el("button", { type: "button", className: "quiet", textContent: "Choose", attributes: { "aria-label": token.delegated_by ? `Choose delegated ${token.task_id}` : `Choose ${token.task_id}` } });
-      button.addEventListener("click", () => { $("level").value = token.delegated_by ? "token" : "chain"; $("target").value = token.delegated_by ? token.jti : token.sub; $("target").focus(); });
+    // A delegated token stands below the one that it came from.
+    const order = (token) => `${token.task_id} ${token.delegated_by ? 1 : 0}`;
+    $("holders").replaceChildren(...overview.tokens.sort((a, b) => order(a).localeCompare(order(b))).map((token) => {
+      const button = el("button", { type: "button", className: "quiet", textContent: "Revoke…", attributes: { "aria-label": `Revoke ${token.delegated_by ? "delegated " : ""}${token.task_id}…` } });
+      button.addEventListener("click", () => {
+        $("level").value = token.delegated_by ? "token" : "chain";
+        $("target").value = token.delegated_by ? token.jti : token.sub;
+        $("reason").focus();
+        revoke(true);
+      });
       const cell = (label, ...children) => el("td", { data: { label } }, ...children);
-      return el("tr", {}, el("th", { scope: "row", textContent: token.delegated_by ? `${token.task_id}, delegated` : token.task_id }), el("td", { className: "id", textContent: shortId(token.sub), title: token.sub, data: { label: "Agent" } }),
-        cell("Scopes", scopeList(token.scope ?? [])), cell("Time left", timeLeft({ expires_at: seconds(token.expires_at) })), cell("Revoke", button));
+      return el("tr", {}, el("th", { scope: "row", textContent: token.delegated_by ? `${token.task_id}, delegated` : token.task_id }), cell("Agent", shortId(token.sub)),
+        cell("Scopes", scopeList(token.scope ?? [])), el("td", { className: "time", textContent: timeLeft({ expires_at: seconds(token.expires_at) }), data: { label: "Time left", expires: seconds(token.expires_at) } }), cell("Action", button));
     }));
   } catch (error) {
     $("operator-error").textContent = error.message;
@@ -344,18 +377,16 @@ async function loadOperator() {
   }
 }
 
-$("revoke").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const dryRun = event.submitter?.value !== "revoke";
+async function revoke(dryRun) {
   const note = $("revoked");
   note.hidden = false;
   try {
     const request = { level: $("level").value, target: $("target").value, reason: $("reason").value, dry_run: dryRun };
     const result = await fetchJson("/api/revocations", request);
-    const affected = result.agents === null || result.agents === undefined ? "" : ` of ${result.agents} agents in ${result.tasks} tasks`;
+    const affected = result.agents === null || result.agents === undefined ? "" : ` of ${count(result.agents, "agent")} in ${count(result.tasks, "task")}`;
     note.className = `notice ${result.known ? (dryRun ? "" : "good") : "bad"}`;
     note.textContent = !result.known ? "The broker does not know this target: nothing is revoked." : dryRun
-      ? `Dry run: ${result.tokens} live tokens${affected} would end.` : `Revoked: ${result.tokens} live tokens ended.`;
+      ? `Dry run: ${count(result.tokens, "live token")}${affected} would end. Nothing is revoked yet.` : `Revoked: ${count(result.tokens, "live token")} ended.`;
     if (!dryRun) {
       await loadOperator();
       await refreshCards();
@@ -364,6 +395,16 @@ $("revoke").addEventListener("submit", async (event) => {
     note.className = "notice bad";
     note.textContent = error.message;
   }
+}
+
+// The page of an operator shows what is live now. A row that has the focus is left in place.
+setInterval(() => {
+  if (!document.hidden && !$("panel-operator").hidden && !$("holders").contains(document.activeElement)) loadOperator();
+}, 5000);
+
+$("revoke").addEventListener("submit", (event) => {
+  event.preventDefault();
+  revoke(event.submitter?.value !== "revoke");
 });
 
 setUp().catch((error) => { $("state").textContent = `The page could not be set up: ${error.message}`; });
