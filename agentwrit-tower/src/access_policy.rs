@@ -57,15 +57,14 @@ impl AccessPolicy {
     fn authenticate(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
         let Some(verifiers) = &self.verifier else { return self.claims_of_outer_layer(head) };
         // First of all: `on_rejection` closures receive the headers, and may print them.
-        self.sources.mark_sensitive(&mut head.headers);
-        let rejection_options = self.rejection_options(head);
+        let requires_cursor = self.sources.mark_sensitive(&mut head.headers);
         let (scheme, token) = match self.sources.token(head) {
             Err(Rejection::NoToken(CredentialsError::Missing)) if self.optional => {
                 // The claims of an outer layer are not those that this verifier accepted.
                 head.extensions.remove::<Verified>();
                 head.extensions.remove::<GrantedIdentifiers>();
                 head.extensions.insert(Unauthenticated);
-                pass_rejection_options(rejection_options, head);
+                self.pass_rejection_options(head);
                 return Ok(None);
             }
             found => found?,
@@ -73,9 +72,11 @@ impl AccessPolicy {
         let verified = self.senders.verify(verifiers, scheme, &token, head);
         let verified = Verified::new(verified.map_err(|rejection| malformed_or(rejection, &token))?);
         // Only clients with a valid token learn which cursor is reached.
-        at_least::check(verifiers, &head.headers)?;
+        if requires_cursor {
+            at_least::check(verifiers, &head.headers)?;
+        }
         drop(token);
-        pass_rejection_options(rejection_options, head);
+        self.pass_rejection_options(head);
         let previous = head.extensions.insert(verified.clone());
         if previous.is_some_and(|previous| previous != verified) {
             // Left by a layer that verified another token: not to be read together with these claims.
@@ -106,9 +107,7 @@ impl AccessPolicy {
     fn claims_of_outer_layer(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
         if let Some(verified) = head.extensions.get::<Verified>().cloned() {
             self.senders.check_claims(&verified)?;
-            if !self.rejection_options.is_default() {
-                pass_rejection_options(self.rejection_options(head), head);
-            }
+            self.pass_rejection_options(head);
             return Ok(Some(verified));
         }
         if head.extensions.get::<Unauthenticated>().is_some() {
@@ -146,18 +145,20 @@ impl AccessPolicy {
             None => self.rejection_options.clone(),
         }
     }
+
+    /// Passes the rejection options of this layer to the inner layers, in the request's extensions, where those of the outer
+    /// layers are already.
+    fn pass_rejection_options(&self, head: &mut Parts) {
+        if !self.rejection_options.is_default() {
+            let options = self.rejection_options(head);
+            head.extensions.insert(options);
+        }
+    }
 }
 
 /// Returns the rejection of a token: that of a malformed header when the header contained no `token68`.
 fn malformed_or(rejection: Rejection, token: &str) -> Rejection {
     if bearer::is_token68(token) { rejection } else { CredentialsError::Malformed.into() }
-}
-
-/// Passes the rejection options of this layer and the outer ones to the inner layers, in the request's extensions.
-fn pass_rejection_options(options: RejectionOptions, head: &mut Parts) {
-    if !options.is_default() {
-        head.extensions.insert(options);
-    }
 }
 
 /// Rejection options of the outer layers.

@@ -29,7 +29,8 @@ use tower_service::Service;
 
 use crate::rejection::Rejection;
 
-const AT_LEAST: HeaderName = HeaderName::from_static(FeedCursor::AT_LEAST);
+/// Name of the header with the required cursor.
+pub(crate) static AT_LEAST: HeaderName = HeaderName::from_static(FeedCursor::AT_LEAST);
 
 /// Rejects a request that requires a cursor which no verifier has reached.
 pub(crate) fn check(verifiers: &Verifiers, headers: &HeaderMap) -> Result<(), Rejection> {
@@ -41,7 +42,7 @@ pub(crate) fn check(verifiers: &Verifiers, headers: &HeaderMap) -> Result<(), Re
 
 /// Returns the cursor that the request requires, if any.
 fn required(headers: &HeaderMap) -> Result<Option<FeedCursor>, Rejection> {
-    let mut values = headers.get_all(AT_LEAST).iter();
+    let mut values = headers.get_all(&AT_LEAST).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let cursor = value.to_str().ok().and_then(|text| FeedCursor::parse(text).ok());
     match (cursor, values.next()) {
@@ -210,12 +211,12 @@ mod tests {
     fn reads_one_well_formed_header() {
         let mut headers = HeaderMap::new();
         assert_eq!(required(&headers), Ok(None));
-        headers.insert(AT_LEAST, HeaderValue::from_static("epoch-0.7"));
+        headers.insert(&AT_LEAST, HeaderValue::from_static("epoch-0.7"));
         assert_eq!(required(&headers), Ok(FeedCursor::new("epoch-0", 7).ok()));
-        headers.append(AT_LEAST, HeaderValue::from_static("epoch-0.7"));
+        headers.append(&AT_LEAST, HeaderValue::from_static("epoch-0.7"));
         assert_eq!(required(&headers), Err(Rejection::MalformedCursor));
         for malformed in ["", "7", "epoch-0.", "epoch-0.x", "epoch 0.7", "caf\u{e9}.7"] {
-            headers.insert(AT_LEAST, HeaderValue::from_bytes(malformed.as_bytes()).unwrap());
+            headers.insert(&AT_LEAST, HeaderValue::from_bytes(malformed.as_bytes()).unwrap());
             assert_eq!(required(&headers), Err(Rejection::MalformedCursor), "{malformed}");
         }
     }

@@ -20,9 +20,11 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), CredentialsEr
 
 /// Parses `Bearer` or `DPoP`, in any case, one space or more, and the rest.
 fn parse(credentials: &[u8]) -> Option<(Scheme, &str)> {
-    let (scheme, rest) = std::str::from_utf8(credentials).ok()?.split_once(' ')?;
-    let token = rest.trim_start_matches(' ');
-    Some((Scheme::parse(scheme)?, token))
+    let text = std::str::from_utf8(credentials).ok()?;
+    // Byte by byte: the scheme is short, and a search for a `char` is made for long texts.
+    let end = credentials.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = text.split_at_checked(end)?;
+    Some((Scheme::parse(scheme)?, rest.trim_start_matches(' ')))
 }
 
 /// Checks RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.

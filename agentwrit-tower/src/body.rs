@@ -19,26 +19,43 @@ pin_project! {
 }
 
 pin_project! {
+    // No larger than a boxed body: a response is moved several times on its way out.
     #[project = KindProjection]
     #[derive(Debug)]
     enum Kind<R> {
-        Inner { #[pin] body: R, admission: Option<Admission> },
+        Inner { #[pin] body: R },
+        Other { other: Pin<Box<Other<R>>> },
+    }
+}
+
+pin_project! {
+    #[project = OtherProjection]
+    #[derive(Debug)]
+    enum Other<R> {
+        Counted { #[pin] body: R, admission: Option<Admission> },
         Rejection { #[pin] body: Full<Bytes> },
     }
 }
 
 impl<R> ResponseBody<R> {
     pub(crate) fn inner(body: R) -> Self {
-        Self::counted(body, None)
+        Self { kind: Kind::Inner { body } }
     }
 
     /// A body whose request has ended when it ends or is dropped.
     pub(crate) fn counted(body: R, admission: Option<Admission>) -> Self {
-        Self { kind: Kind::Inner { body, admission } }
+        match admission {
+            Some(_) => Self::other(Other::Counted { body, admission }),
+            None => Self::inner(body),
+        }
     }
 
     pub(crate) fn rejection(body: Full<Bytes>) -> Self {
-        Self { kind: Kind::Rejection { body } }
+        Self::other(Other::Rejection { body })
+    }
+
+    fn other(other: Other<R>) -> Self {
+        Self { kind: Kind::Other { other: Box::pin(other) } }
     }
 }
 
@@ -59,14 +76,44 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().kind.project() {
-            KindProjection::Inner { body, admission } => {
+            KindProjection::Inner { body } => body.poll_frame(cx),
+            KindProjection::Other { other } => other.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Inner { body } => body.is_end_stream(),
+            Kind::Other { other } => other.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Inner { body } => body.size_hint(),
+            Kind::Other { other } => other.size_hint(),
+        }
+    }
+}
+
+impl<R> Body for Other<R>
+where
+    R: Body,
+    R::Data: From<Bytes>,
+{
+    type Data = R::Data;
+    type Error = R::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.project() {
+            OtherProjection::Counted { body, admission } => {
                 let frame = ready!(body.poll_frame(cx));
                 if !matches!(frame, Some(Ok(_))) {
                     *admission = None;
                 }
                 Poll::Ready(frame)
             }
-            KindProjection::Rejection { body } => body.poll_frame(cx).map(|frame| match frame {
+            OtherProjection::Rejection { body } => body.poll_frame(cx).map(|frame| match frame {
                 Some(Ok(frame)) => Some(Ok(frame.map_data(R::Data::from))),
                 Some(Err(never)) => match never {},
                 None => None,
@@ -75,16 +122,27 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body, .. } => body.is_end_stream(),
-            Kind::Rejection { body } => body.is_end_stream(),
+        match self {
+            Self::Counted { body, .. } => body.is_end_stream(),
+            Self::Rejection { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body, .. } => body.size_hint(),
-            Kind::Rejection { body } => body.size_hint(),
+        match self {
+            Self::Counted { body, .. } => body.size_hint(),
+            Self::Rejection { body } => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_no_larger_than_boxed_body() {
+        type Boxed = Pin<Box<dyn Body<Data = Bytes, Error = std::convert::Infallible>>>;
+        assert_eq!(size_of::<ResponseBody<Boxed>>(), size_of::<Boxed>());
     }
 }

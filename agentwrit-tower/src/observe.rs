@@ -10,6 +10,7 @@ use agentwrit_protocol::RequestId;
 use agentwrit_verify::{PathSegment, Subject};
 use http::request::Parts;
 use tracing::field::display;
+use tracing::level_filters::LevelFilter;
 use tracing::{Span, debug, error, warn};
 
 use crate::rejection::{Rejection, spaced};
@@ -127,6 +128,10 @@ fn record_identity(span: &Span, subject: Option<&Subject>, task: Option<&PathSeg
 }
 
 fn on_current_span(record: impl FnOnce(&Span)) {
+    // Without a subscriber there is no span: asking for the current one costs more than the rest of a decision's record.
+    if LevelFilter::current() == LevelFilter::OFF {
+        return;
+    }
     let span = Span::current();
     if !span.is_disabled() {
         record(&span);

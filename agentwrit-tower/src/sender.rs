@@ -20,7 +20,7 @@ use crate::rejection::Rejection;
 use crate::verified::Verified;
 
 /// Header of a proof (RFC 9449 §4.1).
-pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
+pub(crate) static DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// Error of settings for proofs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,7 +187,7 @@ impl SenderPolicy {
         let Some(proofs) = &self.proofs else {
             return Ok(self.verify_unbound(verifiers, scheme, token)?);
         };
-        let headers = head.headers.get_all(DPOP).iter().map(HeaderValue::as_bytes);
+        let headers = head.headers.get_all(&DPOP).iter().map(HeaderValue::as_bytes);
         let mut presented =
             PresentedToken::new(scheme, token, head.method.as_str(), error_response::path(head)).proofs(headers);
         if let Some(key) = head.extensions.get::<ClientKey>() {
@@ -239,8 +239,11 @@ impl SenderPolicy {
     /// Returns the nonce for the client's next proof (RFC 9449 §8.2), if this accepted request has a proof and nonces are
     /// demanded.
     pub(crate) fn next_nonce(&self, verified: &Verified, head: &Parts) -> Option<HeaderValue> {
-        let has_proof = verified.sender_constraint().is_some() && head.headers.contains_key(DPOP);
-        let proofs = self.proofs.as_ref().filter(|_| has_proof)?;
+        let proofs = self.proofs.as_ref()?;
+        let has_proof = verified.sender_constraint().is_some() && head.headers.contains_key(&DPOP);
+        if !has_proof {
+            return None;
+        }
         HeaderValue::try_from(proofs.fresh_nonce()?).ok()
     }
 

@@ -40,7 +40,10 @@ where
             let admission = counted.and_then(|verified| verified.token().admission().cloned());
             let nonce = counted.and_then(|verified| policy.senders.next_nonce(verified, &head));
             let claims = verified.filter(|_| policy.claims_in_responses);
-            ResponseFuture::inner(inner.call(Request::from_parts(head, body)), claims, admission, nonce)
+            let additions = Additions::of(claims, nonce);
+            ResponseFuture {
+                state: State::Inner { future: inner.call(Request::from_parts(head, body)), admission, additions },
+            }
         }
         Err(rejection) => {
             linger(&head, body);
@@ -61,22 +64,45 @@ pin_project! {
     }
 }
 
+/// What the response of an accepted request gets from the layer: nothing in most layers. Boxed, so that the future, which is
+/// moved several times, stays small.
+#[derive(Debug)]
+struct Additions {
+    claims: Option<Verified>,
+    nonce: Option<HeaderValue>,
+}
+
+impl Additions {
+    fn of(claims: Option<Verified>, nonce: Option<HeaderValue>) -> Option<Box<Self>> {
+        (claims.is_some() || nonce.is_some()).then(|| Box::new(Self { claims, nonce }))
+    }
+
+    fn added_to<R>(self, mut response: Response<R>) -> Response<R> {
+        if let Some(verified) = self.claims {
+            response.extensions_mut().insert(verified);
+        }
+        // The nonce of a layer beneath that demands its own is the one that the client needs.
+        if let Some(nonce) = self.nonce
+            && !response.headers().contains_key(DPOP_NONCE)
+        {
+            response.headers_mut().insert(DPOP_NONCE, nonce);
+        }
+        response
+    }
+}
+
 pin_project! {
     #[project = StateProjection]
     #[derive(Debug)]
     enum State<F> {
         // The request has not ended while the future or the body holds its admission.
-        Inner { #[pin] future: F, claims: Option<Verified>, admission: Option<Admission>, nonce: Option<HeaderValue> },
+        Inner { #[pin] future: F, admission: Option<Admission>, additions: Option<Box<Additions>> },
         // Boxed, so that the accepted path does not move the bytes of a whole response.
         Rejected { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    fn inner(future: F, claims: Option<Verified>, admission: Option<Admission>, nonce: Option<HeaderValue>) -> Self {
-        Self { state: State::Inner { future, claims, admission, nonce } }
-    }
-
     fn rejected(response: Response<Full<Bytes>>) -> Self {
         Self { state: State::Rejected { response: Some(Box::new(response)) } }
     }
@@ -90,19 +116,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future, claims, admission, nonce } => {
-                let mut response = ready!(future.poll(cx))?;
-                if let Some(verified) = claims.take() {
-                    response.extensions_mut().insert(verified);
-                }
-                // The nonce of a layer beneath that demands its own is the one that the client needs.
-                if let Some(nonce) = nonce.take()
-                    && !response.headers().contains_key(DPOP_NONCE)
-                {
-                    response.headers_mut().insert(DPOP_NONCE, nonce);
-                }
-                let admission = admission.take();
-                Poll::Ready(Ok(response.map(|body| ResponseBody::counted(body, admission))))
+            StateProjection::Inner { future, admission, additions } => {
+                let outcome = ready!(future.poll(cx));
+                let (admission, additions) = (admission.take(), additions.take());
+                Poll::Ready(outcome.map(|response| {
+                    let response = match additions {
+                        Some(additions) => additions.added_to(response),
+                        None => response,
+                    };
+                    response.map(|body| ResponseBody::counted(body, admission))
+                }))
             }
             StateProjection::Rejected { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),

@@ -143,7 +143,7 @@ impl TestKey {
         let mut request = request(method, uri.path_and_query().map_or("/", PathAndQuery::as_str), token);
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, format!("DPoP {token}").parse().expect("a token"));
-        headers.insert(DPOP, proof.parse().expect("a proof"));
+        headers.insert(&DPOP, proof.parse().expect("a proof"));
         request
     }
 

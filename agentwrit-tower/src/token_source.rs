@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
+use crate::at_least::AT_LEAST;
 use crate::bearer;
 use crate::rejection::{CredentialsError, Rejection};
 use crate::sender::DPOP;
@@ -70,8 +71,10 @@ impl TokenSource {
     /// Returns this source's token, and its scheme: that of a token outside of `Authorization` is `DPoP` in a request with a
     /// proof, otherwise `Bearer`.
     fn find<'a>(&self, head: &'a Parts) -> Result<(Scheme, Cow<'a, str>), CredentialsError> {
-        let scheme = if head.headers.contains_key(DPOP) { Scheme::Dpop } else { Scheme::Bearer };
-        let presented = |token| (scheme, token);
+        let presented = |token| {
+            let scheme = if head.headers.contains_key(&DPOP) { Scheme::Dpop } else { Scheme::Bearer };
+            (scheme, token)
+        };
         match &self.0 {
             Kind::Authorization => bearer::token(&head.headers).map(|(scheme, token)| (scheme, token.into())),
             Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed).map(presented),
@@ -83,11 +86,11 @@ impl TokenSource {
         }
     }
 
-    fn header(&self) -> Option<HeaderName> {
+    fn is_header(&self, name: &HeaderName) -> bool {
         match self.0 {
-            Kind::Authorization => Some(AUTHORIZATION),
-            Kind::Cookie(_) => Some(COOKIE),
-            Kind::Custom(_) => None,
+            Kind::Authorization => *name == AUTHORIZATION,
+            Kind::Cookie(_) => *name == COOKIE,
+            Kind::Custom(_) => false,
         }
     }
 }
@@ -129,13 +132,19 @@ impl TokenSources {
     }
 
     /// Marks the headers of the sources and the proof as sensitive: their `Debug` prints `Sensitive`. A proof that was rejected
-    /// may still be good elsewhere.
-    pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
-        for name in self.0.iter().filter_map(TokenSource::header).chain([DPOP]) {
-            // Not `entry`, which reserves room for a value: an allocation, and a panic when the map is full.
-            let values = headers.iter_mut().filter(|(found, _)| **found == name);
-            values.for_each(|(_, value)| value.set_sensitive(true));
+    /// may still be good elsewhere. Returns true when the request requires a cursor: this pass over all headers replaces a
+    /// look-up of a header that few requests have.
+    pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) -> bool {
+        let mut requires_cursor = false;
+        // Not `entry`, which reserves room for a value: an allocation, and a panic when the map is full.
+        for (name, value) in headers {
+            if self.0.iter().any(|source| source.is_header(name)) || *name == DPOP {
+                value.set_sensitive(true);
+            } else if *name == AT_LEAST {
+                requires_cursor = true;
+            }
         }
+        requires_cursor
     }
 }
 
