@@ -49,6 +49,15 @@ impl App {
         self.session.client()
     }
 
+    /// Obtains the app's token unless there is one, so that wrong credentials show at the start.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Rejected`] with status 401 for wrong credentials; any error of the network.
+    pub async fn authenticate(&self) -> Result<(), ClientError> {
+        self.session.ensure_token().await
+    }
+
     /// Issues a launch token for an agent that [registers itself](Client::register). [`App::agent`] does this by
     /// itself.
     ///

@@ -96,6 +96,11 @@ impl Session {
         &self.client
     }
 
+    /// Obtains a token unless there is one.
+    pub(crate) async fn ensure_token(&self) -> Result<(), ClientError> {
+        self.token().await.map(drop)
+    }
+
     /// Sends `request` with the session's token and decodes the body of a success.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, request: &ApiRequest) -> Result<T, ClientError> {
         self.exchange(request).await?.decode(request)

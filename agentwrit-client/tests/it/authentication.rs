@@ -50,6 +50,23 @@ async fn sends_nothing_before_first_request() {
 }
 
 #[tokio::test]
+async fn authenticates_app_once_before_its_first_request() {
+    let broker = FakeBroker::with_app().await;
+    let app = app(&broker, &clock());
+    app.authenticate().await.unwrap();
+    app.authenticate().await.unwrap();
+    ask(&app).await.unwrap();
+    assert_eq!(broker.request_lines(), [AUTH, LAUNCH]);
+}
+
+#[tokio::test]
+async fn wrong_credentials_show_when_app_authenticates() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 401, &problem(401, "unauthorized", "invalid client credentials"));
+    assert_eq!(app(&broker, &clock()).authenticate().await.unwrap_err().status(), Some(401));
+}
+
+#[tokio::test]
 async fn admin_authenticates_with_secret() {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
