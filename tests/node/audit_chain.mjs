@@ -1,4 +1,4 @@
-// The test vectors of docs/audit-chain.md before the verification in a browser, examples/medassist/src/web/assets/audit-chain.js.
+// The test vectors of docs/audit-chain.md before the verification in a browser, examples/demo-common/assets/audit-chain.js.
 //
 //   node tests/node/audit_chain.mjs
 import { readFileSync } from "node:fs";
@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 // A browser loads the file as a module by its address; to node its name says otherwise.
-const source = read("examples/medassist/src/web/assets/audit-chain.js");
+const source = read("examples/demo-common/assets/audit-chain.js");
 const { eventHash, verifyChain } = await import(`data:text/javascript;base64,${Buffer.from(source).toString("base64")}`);
 
 const { events } = JSON.parse(read("tests/vectors/audit-chain.json"));

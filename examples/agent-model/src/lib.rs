@@ -10,6 +10,6 @@ pub mod test_server;
 pub use self::{
     message::{InvalidArguments, Message, Reply, ToolCall, ToolSpec},
     model::{Description, Model, ModelError, ReplyFuture},
-    openai::OpenAiClient,
+    openai::{OpenAiClient, model_from_env},
     planner::Planner,
 };

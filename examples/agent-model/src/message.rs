@@ -138,6 +138,9 @@ pub enum InvalidArguments {
     /// Missing string.
     #[error("argument `{0}` must be a string")]
     NoText(&'static str),
+    /// String that a client would resolve as a part of a path.
+    #[error("argument `{0}` cannot be part of a path")]
+    NoPathSegment(&'static str),
     /// Missing number.
     #[error("argument `{0}` must be a whole number")]
     NoNumber(&'static str),

@@ -5,7 +5,7 @@
 //! 2. A response must be complete within the timeout and the size limit.
 //! 3. Nothing in a response is trusted: arguments that are no JSON object are kept as a string, for the tool to reject.
 
-use std::{env, fmt, time::Duration};
+use std::{env, fmt, sync::Arc, time::Duration};
 
 use reqwest::{
     Client, Response, StatusCode, Url,
@@ -13,7 +13,7 @@ use reqwest::{
     redirect,
 };
 
-use crate::{Description, Message, Model, ModelError, Reply, ReplyFuture, ToolSpec};
+use crate::{Description, Message, Model, ModelError, Planner, Reply, ReplyFuture, ToolSpec};
 
 mod wire;
 
@@ -145,6 +145,18 @@ impl OpenAiClient {
         let message = wire::error_message(&body?)?.replace(&self.key, "[API key]");
         Some(message.chars().filter(|character| !character.is_control()).take(MAX_MESSAGE).collect())
     }
+}
+
+/// Returns the language model that the environment names, or the planner.
+///
+/// # Errors
+///
+/// As [`OpenAiClient::from_env`].
+pub fn model_from_env(planner: impl FnOnce() -> Planner) -> Result<Arc<dyn Model>, ModelError> {
+    Ok(match OpenAiClient::from_env()? {
+        Some(client) => Arc::new(client),
+        None => Arc::new(planner()),
+    })
 }
 
 impl Model for OpenAiClient {

@@ -11,11 +11,11 @@ use axum::{
     body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::post,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 use crate::{Reply, ToolCall};
 
@@ -33,6 +33,8 @@ pub enum Scripted {
         /// `Retry-After`.
         retry_after: Option<u64>,
     },
+    /// Redirection (307) to an address.
+    Redirect(String),
     /// No response at all.
     Hang,
 }
@@ -58,10 +60,12 @@ pub struct Recorded {
     pub body: Value,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Script {
     responses: VecDeque<Scripted>,
     requests: Vec<Recorded>,
+    /// Responses that may be sent, where the test counts them.
+    released: Option<Arc<Semaphore>>,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -81,9 +85,23 @@ impl FakeOpenAi {
     ///
     /// When no port is free.
     pub async fn start(script: impl IntoIterator<Item = Scripted>) -> io::Result<Self> {
+        Self::serve(script, None).await
+    }
+
+    /// Starts a server that holds each response until [`release`](Self::release).
+    ///
+    /// # Errors
+    ///
+    /// When no port is free.
+    pub async fn start_held(script: impl IntoIterator<Item = Scripted>) -> io::Result<Self> {
+        Self::serve(script, Some(Arc::new(Semaphore::new(0)))).await
+    }
+
+    async fn serve(script: impl IntoIterator<Item = Scripted>, released: Option<Arc<Semaphore>>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let base_url = format!("http://{}/v1", listener.local_addr()?);
-        let script = Arc::new(Mutex::new(Script { responses: script.into_iter().collect(), requests: Vec::new() }));
+        let responses = script.into_iter().collect();
+        let script = Arc::new(Mutex::new(Script { responses, requests: Vec::new(), released }));
         let routes = Router::new().route("/v1/chat/completions", post(complete)).with_state(Arc::clone(&script));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, routes).await {
@@ -97,6 +115,13 @@ impl FakeOpenAi {
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// Releases one response of a server that holds them.
+    pub fn release(&self) {
+        if let Some(released) = &lock(&self.script).released {
+            released.add_permits(1);
+        }
     }
 
     /// Returns the requests so far.
@@ -119,14 +144,20 @@ fn lock(script: &Shared) -> MutexGuard<'_, Script> {
 async fn complete(State(script): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let next = {
+    let (next, released) = {
         let mut script = lock(&script);
         script.requests.push(Recorded { authorization, body });
-        script.responses.pop_front()
+        (script.responses.pop_front(), script.released.clone())
     };
+    if let Some(released) = released
+        && let Ok(permit) = released.acquire().await
+    {
+        permit.forget();
+    }
     match next {
         Some(Scripted::Reply(reply)) => Json(completion(&reply)).into_response(),
         Some(Scripted::Raw { status, body, retry_after }) => raw(status, body, retry_after),
+        Some(Scripted::Redirect(to)) => Redirect::temporary(&to).into_response(),
         Some(Scripted::Hang) => std::future::pending().await,
         None => (StatusCode::INTERNAL_SERVER_ERROR, "the script has no more replies").into_response(),
     }

@@ -113,6 +113,15 @@ async fn reports_status_and_retry_after() {
 }
 
 #[tokio::test]
+async fn follows_no_redirect_so_that_key_stays_at_configured_server() {
+    let other = FakeOpenAi::start([Scripted::Reply(Reply::text("I have your key"))]).await.unwrap();
+    let to = format!("{}/chat/completions", other.base_url());
+    let (_server, client) = server([Scripted::Redirect(to)]).await;
+    assert_eq!(ask(&client).await, Err(ModelError::Status { status: 307, message: None }));
+    assert!(other.requests().is_empty());
+}
+
+#[tokio::test]
 async fn gives_up_when_server_hangs() {
     let (server, client) = server([Scripted::Hang]).await;
     let client = client.timeout(Duration::from_millis(100));

@@ -62,7 +62,7 @@ impl Cast {
 /// When the broker or the hospital is unreachable. Unexpected outcomes are in the trace.
 pub async fn play(scene: &Scene, trace: &mut Trace) -> Result<(), Failure> {
     let cast = Cast::register(scene).await?;
-    let mut stage = Stage::new(scene.visitor()?, trace);
+    let mut stage = Stage::new(scene.hospital_client()?, trace);
     examination(&mut stage, &cast.clinical).await?;
     let delegated = prescription(&mut stage, &cast).await?;
     invoice(&mut stage, &cast.billing).await?;
@@ -101,7 +101,7 @@ async fn prescription(stage: &mut Stage<'_>, cast: &Cast) -> Result<DelegatedTok
     let delegated = cast.clinical.delegate(to, this, ttl).await;
     stage.broker(CLINICAL, "delegate …:prescriptions:P-1042", Ok(()), &delegated, "a part of what it holds");
     let delegated = delegated?;
-    // // The agents exchange the token by any channel; the delegate checks that it is the token's subject.
+    // The agents exchange the token by any channel; the delegate checks that it is the token's subject.
     let on_behalf = cast.prescriber.accept(delegated.token().clone())?.authorization();
 
     stage

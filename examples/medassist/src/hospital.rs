@@ -1,42 +1,42 @@
 //! The hospital's service: it follows the broker's keys and revocations, and sends it no request for a token.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use agentwrit_verify::{SystemClock, remote::Follower};
-use tokio::{net::TcpListener, task::JoinHandle};
+use agentwrit_verify::SystemClock;
+use demo_common::{service::RunningService, service_client::ServiceClient};
 
-use crate::{Failure, Store, routes, visitor::Visitor};
+use crate::{Failure, Store, routes};
 
-/// Issuer of the tokens that the hospital accepts, unless another is named.
-pub const ISSUER: &str = "https://agentwrit.local";
-
-/// Running service of the hospital, on a free port of the loopback interface. It ends when dropped.
+/// Running service of the hospital. It ends when dropped.
 #[derive(Debug)]
 pub struct Hospital {
-    address: SocketAddr,
+    service: RunningService,
     store: Store,
-    task: JoinHandle<Result<(), Failure>>,
 }
 
 impl Hospital {
-    /// Starts the service for tokens of `issuer`, with the made-up patients. It responds 503 after 30 s without the
-    /// broker's keys and revocations.
+    /// Starts the service for tokens of `issuer`, with the made-up patients.
     ///
     /// # Errors
     ///
-    /// When the database or the listener cannot start.
+    /// When the database cannot start, or the broker cannot be followed.
     pub async fn start(broker_url: &str, issuer: &str) -> Result<Self, Failure> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
         let store = Store::with_made_up_patients()?;
-        let task = tokio::spawn(serve(broker_url.to_owned(), issuer.to_owned(), store.clone(), listener));
-        Ok(Self { address, store, task })
+        let service = RunningService::start(broker_url, issuer, |verifier| {
+            routes(store.clone(), verifier, Arc::new(SystemClock))
+        });
+        Ok(Self { service: service.await?, store })
     }
 
     /// Returns the URL.
     #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn url(&self) -> &str {
+        self.service.url()
+    }
+
+    /// Waits for the end of the service, which only a failure causes.
+    pub async fn ended(&self) -> Failure {
+        self.service.ended().await
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -44,20 +44,7 @@ impl Hospital {
     }
 
     /// Returns an HTTP client of the service.
-    pub(crate) fn visitor(&self) -> Result<Visitor, Failure> {
-        Visitor::of(self.url())
+    pub(crate) fn client(&self) -> Result<ServiceClient, Failure> {
+        Ok(ServiceClient::new(self.url().to_owned())?)
     }
-}
-
-impl Drop for Hospital {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Serves the API until the listener fails.
-async fn serve(broker_url: String, issuer: String, store: Store, listener: TcpListener) -> Result<(), Failure> {
-    let broker = Follower::builder(&broker_url).issuer(&issuer).start().await?;
-    let verifier = broker.verifier().build();
-    Ok(axum::serve(listener, routes(store, verifier, Arc::new(SystemClock))).await?)
 }

@@ -2,14 +2,18 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use agent_model::{Model, OpenAiClient};
+use agent_model::model_from_env;
 use clap::Parser;
+use demo_common::{
+    broker::{BrokerArguments, connect},
+    web::stop_signal,
+};
 use medassist::{
-    Failure, assistant,
-    connect::{self, BrokerAccess},
+    Failure,
+    assistant::{self, Parties, planner},
     encounter,
-    hospital::{Hospital, ISSUER},
-    scene::Scene,
+    hospital::Hospital,
+    scene::{APP, Scene},
     trace::Trace,
     web::{WebOptions, pages},
 };
@@ -20,7 +24,7 @@ use tokio::net::TcpListener;
 #[derive(Parser)]
 struct Arguments {
     /// Play every scenario on the terminal and end; fail unless every outcome was as expected
-    #[arg(long)]
+    #[arg(long, conflicts_with = "broker")]
     once: bool,
     /// Address of the pages
     #[arg(long, default_value = "127.0.0.1:5000", conflicts_with = "once", env = "MEDASSIST_LISTEN")]
@@ -31,13 +35,8 @@ struct Arguments {
     /// Pause between steps, in milliseconds
     #[arg(long, default_value_t = 150)]
     pace: u64,
-    /// URL of a running broker, with `AGENTWRIT_CLIENT_ID` and `AGENTWRIT_CLIENT_SECRET`, or `AGENTWRIT_ADMIN_SECRET` alone to
-    /// register the app
-    #[arg(long, conflicts_with = "once", env = "AGENTWRIT_BROKER_URL")]
-    broker: Option<String>,
-    /// Issuer of the broker's tokens
-    #[arg(long, default_value = ISSUER)]
-    issuer: String,
+    #[command(flatten)]
+    broker: BrokerArguments,
 }
 
 #[tokio::main]
@@ -57,8 +56,8 @@ async fn main() -> ExitCode {
 /// Plays the encounter of the tour, then the scenarios of the page with the planner.
 async fn once() -> Result<bool, Failure> {
     let scene = Scene::set().await?;
-    println!("  broker    {}, SQLite in {}", scene.broker_url(), scene.directory());
-    println!("  hospital  {}, made-up patients", scene.hospital_url());
+    println!("  broker    {}, SQLite in {}", scene.broker().url(), scene.broker().directory().display());
+    println!("  hospital  {}, made-up patients", scene.hospital().url());
     let mut trace = Trace::printed();
     encounter::play(&scene, &mut trace).await?;
     println!("\n{trace}");
@@ -69,45 +68,42 @@ async fn once() -> Result<bool, Failure> {
 }
 
 async fn serve(arguments: Arguments) -> Result<(), Failure> {
-    let model: Arc<dyn Model> = match OpenAiClient::from_env()? {
-        Some(client) => Arc::new(client),
-        None => Arc::new(assistant::planner()),
-    };
+    let model = model_from_env(planner)?;
     println!("medassist: {}", model.description());
-    let options = WebOptions { pace: Duration::from_millis(arguments.pace), hosts: arguments.host };
+    let pace = Duration::from_millis(arguments.pace);
+    let options = WebOptions { pace, hosts: arguments.host, ..WebOptions::default() };
+    let access = arguments.broker.access(&APP)?;
     let listener = TcpListener::bind(arguments.listen).await?;
-    let address = listener.local_addr()?;
-    let Some(broker) = arguments.broker else {
+    let Some(access) = access else {
         let scene = Scene::set().await?;
-        println!("medassist: broker at {}, hospital at {}", scene.broker_url(), scene.hospital_url());
-        println!("medassist: the broker's database is {}/data.db", scene.directory());
-        run(listener, address, pages(scene.parties(model)?, options)).await?;
+        println!("medassist: broker at {}, hospital at {}", scene.broker().url(), scene.hospital().url());
+        println!("medassist: the broker's database is {}/data.db", scene.broker().directory().display());
+        run(listener, scene.parties(model)?, options, scene.hospital()).await?;
         scene.strike().await;
         return Ok(());
     };
-    let access = BrokerAccess::from_env(&broker)?;
-    let connected = connect::connect(&access).await?;
-    let hospital = Hospital::start(&broker, &arguments.issuer).await?;
-    println!("medassist: broker at {broker}, hospital at {}", hospital.url());
-    run(listener, address, pages(connected.parties(&hospital, model)?, options)).await
+    let app = connect(&access, &APP).await?;
+    let hospital = Hospital::start(&access.url, &arguments.broker.issuer).await?;
+    println!("medassist: broker at {}, hospital at {}", access.url, hospital.url());
+    run(listener, Parties::new(&app, &hospital, model)?, options, &hospital).await
 }
 
-/// Serves the pages until Ctrl-C or SIGTERM.
-async fn run(listener: TcpListener, address: SocketAddr, pages: axum::Router) -> Result<(), Failure> {
+/// Serves the pages until Ctrl-C or SIGTERM, then waits for the encounters in progress to release their agents.
+async fn run(listener: TcpListener, parties: Parties, options: WebOptions, hospital: &Hospital) -> Result<(), Failure> {
+    let runs = options.runs.clone();
+    let address = listener.local_addr()?;
     // In a container it listens on every address, and is published on the host's loopback interface.
     let shown =
         if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address };
     println!("medassist: open http://{shown}  (Ctrl-C ends it)");
-    tokio::select! {
-        ended = async { axum::serve(listener, pages).await } => Ok(ended?),
-        signal = stop_signal() => Ok(signal?),
+    let serving = axum::serve(listener, pages(parties, options));
+    let ended = tokio::select! {
+        ended = async { serving.await } => ended.map_err(Into::into),
+        failure = hospital.ended() => Err(failure),
+        signal = stop_signal() => signal.map_err(Into::into),
+    };
+    if !runs.stop().await {
+        eprintln!("medassist: an encounter did not end; its agents' tokens expire by themselves");
     }
-}
-
-async fn stop_signal() -> std::io::Result<()> {
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminated.recv() => Ok(()),
-    }
+    ended
 }

@@ -3,22 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_model::Model;
-use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{Admin, Agent, App, Client, NewApp, Secret};
-use tempfile::TempDir;
-
-use crate::{
-    Failure,
-    assistant::Parties,
-    hospital::{Hospital, ISSUER},
-    visitor::Visitor,
+use agentwrit_client::{Admin, Agent};
+use demo_common::{
+    broker::{ConnectedApp, DEFAULT_ISSUER, DemoApp, OwnBroker, connect},
+    service_client::ServiceClient,
 };
 
-/// Name of the app.
-pub const APP: &str = "medassist";
+use crate::{Failure, assistant::Parties, hospital::Hospital};
+
+/// The demo's app.
+pub const APP: DemoApp = DemoApp { name: "medassist", ceiling: &CEILING };
 
 /// Ceiling of the app. Controlled drugs need another app.
-pub const CEILING: [&str; 13] = [
+const CEILING: [&str; 13] = [
     "read:patients:*",
     "read:records:*",
     "read:notes:*",
@@ -40,13 +37,10 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// Broker and hospital, each on a port of its own.
 #[derive(Debug)]
 pub struct Scene {
-    broker: Broker,
+    broker: OwnBroker,
     hospital: Hospital,
-    app: App,
-    client_id: String,
+    app: ConnectedApp,
     admin: Admin,
-    admin_secret: Secret,
-    directory: TempDir,
 }
 
 impl Scene {
@@ -56,18 +50,11 @@ impl Scene {
     ///
     /// When one of them cannot start.
     pub async fn set() -> Result<Self, Failure> {
-        let directory = tempfile::Builder::new().prefix("agentwrit-medassist-").tempdir()?;
-        let admin_secret = random_secret()?;
-        let broker = Broker::start(Config::for_development(directory.path(), admin_secret.expose())?).await?;
-        let broker_url = format!("http://{}", broker.local_addr());
-
-        let hospital = Hospital::start(&broker_url, ISSUER).await?;
-        let client = Client::new(broker_url)?;
-        let admin = client.admin(admin_secret.clone())?;
-        let credentials = admin.create_app(&NewApp::new(APP, CEILING)?).await?;
-        let client_id = credentials.record.client_id;
-        let app = client.app(client_id.clone(), credentials.client_secret)?;
-        Ok(Self { broker, hospital, app, client_id, admin, admin_secret, directory })
+        let broker = OwnBroker::start(APP.name).await?;
+        let hospital = Hospital::start(&broker.url(), DEFAULT_ISSUER).await?;
+        let app = connect(&broker.access(), &APP).await?;
+        let admin = app.admin.clone().ok_or("the broker's own secret is missing")?;
+        Ok(Self { broker, hospital, app, admin })
     }
 
     /// Registers an agent for a task of this encounter.
@@ -76,7 +63,7 @@ impl Scene {
     ///
     /// When the broker rejects the registration.
     pub async fn agent(&self, task: &str, scopes: &[&str]) -> Result<Agent, Failure> {
-        Ok(self.app.agent("encounter-7301", task).scope(scopes)?.max_ttl(LIFETIME).create().await?)
+        Ok(self.app.app.agent("encounter-7301", task).scope(scopes)?.max_ttl(LIFETIME).create().await?)
     }
 
     /// Returns the operator.
@@ -85,55 +72,35 @@ impl Scene {
         &self.admin
     }
 
-    /// Returns the operator's secret, for the lines that `--serve` prints.
+    /// Returns the broker.
     #[must_use]
-    pub fn admin_secret(&self) -> &Secret {
-        &self.admin_secret
+    pub fn broker(&self) -> &OwnBroker {
+        &self.broker
     }
 
-    /// Returns the broker's URL.
+    /// Returns the hospital.
     #[must_use]
-    pub fn broker_url(&self) -> String {
-        format!("http://{}", self.broker.local_addr())
-    }
-
-    /// Returns the hospital's URL.
-    #[must_use]
-    pub fn hospital_url(&self) -> String {
-        self.hospital.url()
+    pub fn hospital(&self) -> &Hospital {
+        &self.hospital
     }
 
     /// Returns an HTTP client of the hospital.
-    pub(crate) fn visitor(&self) -> Result<Visitor, Failure> {
-        self.hospital.visitor()
+    pub(crate) fn hospital_client(&self) -> Result<ServiceClient, Failure> {
+        self.hospital.client()
     }
 
     /// Returns the parties of an encounter that `model` drives.
     ///
     /// # Errors
     ///
-    /// When the hospital's HTTP client cannot be made.
+    /// When the hospital's HTTP client cannot be built.
     pub fn parties(&self, model: Arc<dyn Model>) -> Result<Parties, Failure> {
-        let (app, admin) = (self.app.clone(), Some(self.admin.clone()));
-        let client_id = self.client_id.clone();
-        Ok(Parties { app, client_id, admin, model, store: self.hospital.store().clone(), hospital: self.visitor()? })
-    }
-
-    /// Returns the directory of the broker's database and key.
-    #[must_use]
-    pub fn directory(&self) -> String {
-        self.directory.path().display().to_string()
+        Parties::new(&self.app, &self.hospital, model)
     }
 
     /// Stops both.
     pub async fn strike(self) {
         drop(self.hospital);
-        self.broker.shutdown().await;
+        self.broker.stop().await;
     }
-}
-
-fn random_secret() -> Result<Secret, Failure> {
-    let mut secret = [0; 16];
-    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
-    Ok(data_encoding::HEXLOWER.encode(&secret).into())
 }

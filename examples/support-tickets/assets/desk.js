@@ -1,17 +1,14 @@
-"use strict";
-// Every text reaches the page as textContent: tickets, models and tools are untrusted.
+// Script of the desk.
 
-const $ = (id) => document.getElementById(id);
+import { $, breakable, el, fetchJson, markCurrent, scrollIfFar, setUpTabs } from "./dom.js";
+import { markdown } from "./markdown.js";
+import { buildAudit, buildOperator, loadAudit, loadOperator } from "./operator.js";
+
 const agents = new Map();
 let source = null;
 let ticking = null;
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
+const element = (tag, className = "", text = "") => el(tag, { className, textContent: text });
 
 function line(event, tone, word, text) {
   const item = element("li", tone);
@@ -19,13 +16,6 @@ function line(event, tone, word, text) {
   said.append(element("span", "word", word), text);
   item.append(element("time", "", `${(event.at_ms / 1000).toFixed(2)} s`), said);
   append($("stream"), item);
-}
-
-// Text of an identifier, which may break after each slash and nowhere else.
-function identifier(text) {
-  const shown = element("small", "mono id");
-  for (const part of text.split(/(?<=\/)/)) shown.append(part, element("wbr"));
-  return shown;
 }
 
 // Appends to a list, and keeps the end in view for a reader who is there.
@@ -60,9 +50,9 @@ function agentCard(event) {
   const bar = element("progress");
   bar.max = event.ttl;
   bar.setAttribute("aria-label", `Time left of the ${event.role} token`);
-  card.append(head, identifier(event.agent_id), left, bar, tags);
+  card.append(head, el("small", { className: "mono id" }, breakable(event.agent_id, "/")), left, bar, tags);
   $("agents").append(card);
-  agents.set(event.role, { card, state, left, bar, expiresAt: event.expires_at, ended: false });
+  agents.set(event.agent_id, { card, state, left, bar, expiresAt: event.expires_at, ended: false });
   tick();
 }
 
@@ -92,9 +82,7 @@ const show = {
     $("mail-text").textContent = event.text;
     $("mails").hidden = false;
     // The stream lies far below the buttons, unless the window is tall.
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const isFar = $("stream").getBoundingClientRect().top > innerHeight / 2;
-    if (isFar) $("mails").scrollIntoView({ behavior: still ? "auto" : "smooth" });
+    scrollIfFar($("mails"), $("stream"));
     line(event, "info", "ticket", `${event.ticket} was filed`);
   },
   agent_created(event) {
@@ -103,6 +91,10 @@ const show = {
   },
   validated(event) {
     line(event, event.valid ? "good" : "bad", "token", `${event.role} token is ${event.valid ? "valid" : "invalid"} at the broker`);
+  },
+  triaged(event) {
+    const needs = [event.needs_knowledge && "knowledge", event.needs_response && "a response"].filter(Boolean);
+    line(event, "info", "triage", `${event.priority} ${event.category}, needs ${needs.join(" and ") || "nothing"}. ${event.summary}`);
   },
   model(event) { line(event, "info", "model", `${event.role}: ${event.text}`); },
   tool_called(event) { line(event, "info", "tool", `${event.tool} ${JSON.stringify(event.arguments)}`); },
@@ -119,18 +111,18 @@ const show = {
   },
   waiting(event) { line(event, "warn", "waiting", `nothing releases the ${event.role} token: it expires by itself`); },
   ended(event) {
-    const agent = agents.get(event.role);
+    const agent = agents.get(event.agent_id);
     if (agent) end(agent, event.how);
     line(event, event.how === "expired" ? "warn" : "info", event.how, `${event.role} token`);
   },
   proof(event) {
-    const agent = agents.get(event.role);
+    const agent = agents.get(event.agent_id);
     const text = `${event.service_status} at the service, ${event.broker_valid ? "valid" : "invalid"} at the broker`;
     if (agent) agent.left.textContent += `; proof: ${text}`;
     line(event, event.rejected ? "good" : "bad", "proof", `${event.role} token: ${text}`);
   },
   reply(event) {
-    $("reply").textContent = event.text;
+    $("reply").replaceChildren(...markdown(event.text));
     line(event, "info", "reply", "sent to the customer");
   },
   failed(event) { line(event, "bad", "failed", event.error); },
@@ -148,7 +140,7 @@ function stop(tone, text) {
   source = null;
   clearInterval(ticking);
   live(tone, text);
-  for (const button of document.querySelectorAll("button")) button.disabled = false;
+  for (const button of document.querySelectorAll("#panel-desk button")) button.disabled = false;
 }
 
 function live(tone, text) {
@@ -157,26 +149,19 @@ function live(tone, text) {
 }
 
 async function start(request) {
-  for (const button of document.querySelectorAll("button")) button.disabled = true;
+  for (const button of document.querySelectorAll("#panel-desk button")) button.disabled = true;
   for (const id of ["agents", "stream", "scopes"]) $(id).replaceChildren();
   $("mails").hidden = true;
-  $("reply").textContent = "";
+  $("reply").replaceChildren();
   $("outcome").textContent = "not written yet";
-  for (const button of document.querySelectorAll("[data-ticket]")) {
-    if (button.dataset.ticket === request.ticket) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
-  }
+  markCurrent("[data-ticket]", (button) => button.dataset.ticket === request.ticket);
   for (const hint of document.querySelectorAll(".empty")) hint.hidden = true;
   agents.clear();
   live("running", "Running");
   try {
-    const response = await fetch("/runs", {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request),
-    });
-    const body = await response.json();
-    if (!response.ok) return stop("failed", body.error);
+    const { run } = await fetchJson("/runs", request);
     ticking = setInterval(tick, 200);
-    source = new EventSource(`/runs/${body.run}/events`);
+    source = new EventSource(`/runs/${run}/events`);
     source.onmessage = (message) => {
       const event = JSON.parse(message.data);
       if (Object.hasOwn(show, event.type)) show[event.type](event);
@@ -184,8 +169,9 @@ async function start(request) {
     source.onerror = () => {
       if (source && source.readyState === EventSource.CLOSED) stop("failed", "The connection to the desk ended");
     };
-  } catch {
-    stop("failed", "The desk cannot be reached");
+  } catch (error) {
+    // A `TypeError` is the browser's word for a request without a response.
+    stop("failed", error instanceof TypeError ? "The desk cannot be reached" : error.message);
   }
 }
 
@@ -198,4 +184,12 @@ $("own").addEventListener("submit", (event) => {
     sender: $("sender").value, authenticated: $("authenticated").checked, subject: $("subject").value,
     text: $("text").value, expires: $("expires").checked,
   });
+});
+
+const scopeList = (scopes) => el("div", { className: "tags" }, ...scopes.map((scope) => element("code", "", scope)));
+buildAudit($("panel-audit"));
+buildOperator($("panel-operator"), scopeList);
+setUpTabs((name) => {
+  if (name === "audit") loadAudit();
+  if (name === "operator") loadOperator();
 });

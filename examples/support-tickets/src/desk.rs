@@ -1,14 +1,23 @@
 //! Set-up of the desk: broker, ticket service, app and model.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use agent_model::Model;
-use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{App, Client, NewApp, Secret};
-use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use agentwrit_client::{App, Client};
+use demo_common::{
+    broker::{ConnectedApp, DEFAULT_ISSUER, DemoApp, OwnBroker, connect},
+    runs::Runs,
+    service::RunningService,
+    service_client::ServiceClient,
+};
 
-use crate::{Failure, client::ServiceClient, service, store::Store};
+use crate::{Failure, service, store::Store};
+
+/// The desk's app.
+pub const APP: DemoApp = DemoApp { name: "support-tickets", ceiling: &CEILING };
 
 /// Ceiling of the app: external mail is not in it; account deletion is, and no agent gets it.
 pub const CEILING: [&str; 8] = [
@@ -22,34 +31,29 @@ pub const CEILING: [&str; 8] = [
     "delete:account:*",
 ];
 
-/// Issuer of a broker with default settings.
-pub const DEFAULT_ISSUER: &str = "https://agentwrit.local";
+/// Runs at a time.
+const MAX_RUNS: u16 = 8;
 
-/// Running broker to use in place of one's own.
+/// App at a running broker, and the issuer of that broker's tokens.
 #[derive(Clone, Debug)]
 pub struct RunningBroker {
-    /// URL.
-    pub url: String,
-    /// Issuer of its tokens.
+    /// App.
+    pub app: ConnectedApp,
+    /// Issuer.
     pub issuer: String,
-    /// App's client id.
-    pub client_id: String,
-    /// App's secret.
-    pub client_secret: Secret,
 }
 
 /// Broker, ticket service and app.
 #[derive(Debug)]
 pub struct Desk {
-    own_broker: Option<(Broker, TempDir)>,
-    serving: JoinHandle<()>,
-    service: ServiceClient,
-    service_url: String,
+    own_broker: Mutex<Option<OwnBroker>>,
+    service: RunningService,
+    client: ServiceClient,
     store: Arc<Store>,
-    client: Client,
-    app: App,
+    app: ConnectedApp,
     model: Arc<dyn Model>,
     expiry: Duration,
+    runs: Runs,
 }
 
 impl Desk {
@@ -58,43 +62,37 @@ impl Desk {
     ///
     /// # Errors
     ///
-    /// When one of them cannot start.
+    /// When one of them cannot start, or the broker cannot be followed.
     pub async fn start(
         running: Option<RunningBroker>,
         model: Arc<dyn Model>,
         expiry: Duration,
     ) -> Result<Self, Failure> {
-        let (own_broker, running) = if let Some(running) = running {
+        let (own_broker, RunningBroker { app, issuer }) = if let Some(running) = running {
             (None, running)
         } else {
-            let (broker, directory, running) = start_broker().await?;
-            (Some((broker, directory)), running)
+            let broker = OwnBroker::start(APP.name).await?;
+            let app = connect(&broker.access(), &APP).await?;
+            (Some(broker), RunningBroker { app, issuer: DEFAULT_ISSUER.to_owned() })
         };
         let store = Arc::new(Store::with_made_up_customers());
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let service_url = format!("http://{}", listener.local_addr()?);
-        let (url, issuer, served) = (running.url.clone(), running.issuer, Arc::clone(&store));
-        let serving = tokio::spawn(async move {
-            if let Err(failure) = service::serve(&url, &issuer, served, listener).await {
-                eprintln!("support-tickets: the ticket service ended: {failure}");
-            }
-        });
-        let client = Client::new(running.url)?;
-        let app = client.app(running.client_id, running.client_secret)?;
-        let service = ServiceClient::new(service_url.clone())?;
-        Ok(Self { own_broker, serving, service, service_url, store, client, app, model, expiry })
+        let routes = |verifier| service::routes(Arc::clone(&store), verifier);
+        let service = RunningService::start(app.app.client().url(), &issuer, routes).await?;
+        let client = ServiceClient::new(service.url().to_owned())?;
+        let (own_broker, runs) = (Mutex::new(own_broker), Runs::new(MAX_RUNS));
+        Ok(Self { own_broker, service, client, store, app, model, expiry, runs })
     }
 
     /// Returns the broker's URL.
     #[must_use]
     pub fn broker_url(&self) -> &str {
-        self.client.url()
+        self.app.app.client().url()
     }
 
     /// Returns the ticket service's URL.
     #[must_use]
     pub fn service_url(&self) -> &str {
-        &self.service_url
+        self.service.url()
     }
 
     /// Returns the service's store, into which the mail gateway files tickets.
@@ -112,50 +110,47 @@ impl Desk {
     /// Returns the app, which may create agents.
     #[must_use]
     pub fn app(&self) -> &App {
+        &self.app.app
+    }
+
+    /// Returns the app with the operator, if its secret is known.
+    #[must_use]
+    pub fn connected(&self) -> &ConnectedApp {
         &self.app
     }
 
     /// Returns the broker's client.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.client
+        self.app.app.client()
+    }
+
+    /// Returns the places of simultaneous runs.
+    #[must_use]
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// Waits for the end of the service, which only a failure causes.
+    pub async fn service_ended(&self) -> Failure {
+        self.service.ended().await
     }
 
     pub(crate) fn service(&self) -> &ServiceClient {
-        &self.service
+        &self.client
     }
 
     pub(crate) fn expiry(&self) -> Duration {
         self.expiry
     }
 
-    /// Stops service and broker.
-    pub async fn stop(self) {
-        self.serving.abort();
-        if let Some((broker, _directory)) = self.own_broker {
-            broker.shutdown().await;
+    /// Waits for the runs in progress to release their agents, then stops the broker. Returns whether all runs ended.
+    pub async fn stop(&self) -> bool {
+        let have_ended = self.runs.stop().await;
+        let own_broker = self.own_broker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(broker) = own_broker {
+            broker.stop().await;
         }
+        have_ended
     }
-}
-
-async fn start_broker() -> Result<(Broker, TempDir, RunningBroker), Failure> {
-    let directory = tempfile::Builder::new().prefix("agentwrit-support-tickets-").tempdir()?;
-    let admin_secret = random_secret()?;
-    let broker = Broker::start(Config::for_development(directory.path(), admin_secret.expose())?).await?;
-    let url = format!("http://{}", broker.local_addr());
-    let admin = Client::new(url.clone())?.admin(admin_secret)?;
-    let credentials = admin.create_app(&NewApp::new("support-tickets", CEILING)?).await?;
-    let running = RunningBroker {
-        url,
-        issuer: DEFAULT_ISSUER.to_owned(),
-        client_id: credentials.record.client_id,
-        client_secret: credentials.client_secret,
-    };
-    Ok((broker, directory, running))
-}
-
-fn random_secret() -> Result<Secret, Failure> {
-    let mut secret = [0; 16];
-    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
-    Ok(data_encoding::HEXLOWER.encode(&secret).into())
 }

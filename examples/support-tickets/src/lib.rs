@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod client;
 pub mod desk;
 pub mod headless;
 mod made_up;
@@ -11,10 +10,12 @@ mod store;
 mod tools;
 pub mod web;
 
+pub use demo_common::Failure;
+
 pub use self::{
     made_up::{Expected, PreparedTicket, TICKETS},
-    store::{Article, Balance, Customer, Mail, Note, REFUND_LIMIT, Refund, Refused, SenderCheck, Store, Ticket},
+    store::{
+        AccountStatus, Article, Balance, Customer, Mail, Note, REFUND_LIMIT, Refund, Refused, SenderCheck, Store,
+        Ticket,
+    },
 };
-
-/// Any error that stops the example.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;

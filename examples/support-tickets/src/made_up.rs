@@ -1,6 +1,6 @@
 //! Made-up customers, articles and tickets.
 
-use crate::store::{Article, Customer};
+use crate::store::{AccountStatus, Article, Customer};
 
 pub(crate) fn customers() -> Vec<(Customer, Vec<u64>)> {
     vec![
@@ -10,35 +10,57 @@ pub(crate) fn customers() -> Vec<(Customer, Vec<u64>)> {
         // Two accounts, one mailbox: mail from it identifies neither.
         customer("C-2150", "Lindqvist Ateljé", "office@lindqvist.example", "Studio", "2023-02", &[24_00]),
         customer("C-2151", "Lindqvist Förlag", "office@lindqvist.example", "Solo", "2023-02", &[9_00]),
+        suspended(customer("C-2188", "Otso Kivelä", "otso@kivela.example", "Solo", "2025-03", &[9_00])),
     ]
 }
 
 fn customer(id: &str, name: &str, email: &str, plan: &str, since: &str, charges: &[u64]) -> (Customer, Vec<u64>) {
     let [id, name, email, plan, since] = [id, name, email, plan, since].map(ToOwned::to_owned);
-    (Customer { id, name, email, plan, since }, charges.to_vec())
+    (Customer { id, name, email, plan, status: AccountStatus::Active, since }, charges.to_vec())
+}
+
+fn suspended((customer, charges): (Customer, Vec<u64>)) -> (Customer, Vec<u64>) {
+    (Customer { status: AccountStatus::Suspended, ..customer }, charges)
 }
 
 pub(crate) fn articles() -> Vec<Article> {
     let articles = [
         (
+            "billing",
             "Charged twice",
-            "A charge that appears twice in one month is refunded once. An agent may refund up to 50.00 EUR and never more than the newest charge; a person approves anything above.",
+            "A charge that appears twice in one month is refunded once. An agent may refund up to 50.00 EUR and never more than the newest charge; a person approves anything above, and any refund for a suspended account.",
         ),
         (
+            "billing",
+            "Changing the plan",
+            "A new plan begins with the next month. The customer chooses it in Settings, Plan; support changes no plan.",
+        ),
+        (
+            "account",
             "Closing an account",
             "Only a person closes an account, after a call back. An agent forwards the wish to accounts@brightpath.example and deletes nothing.",
         ),
         (
+            "account",
             "Choosing a new password",
             "The link in Settings, Security sends a mail to the account's own address. Support never sets a password.",
         ),
         (
+            "privacy",
             "Privacy of other customers",
             "Data of one customer is never told to another, colleagues and family included.",
         ),
-        ("Mail to other companies", "Support writes to the customer in the ticket. It sends no data to third parties."),
+        (
+            "mail",
+            "Mail to other companies",
+            "Support writes to the customer in the ticket. It sends no data to third parties.",
+        ),
     ];
-    articles.map(|(title, text)| Article { title: title.to_owned(), text: text.to_owned() }).to_vec()
+    let article = |(category, title, text): (&str, &str, &str)| {
+        let [category, title, text] = [category, title, text].map(ToOwned::to_owned);
+        Article { category, title, text }
+    };
+    articles.map(article).to_vec()
 }
 
 /// Ticket that a button sends.

@@ -5,12 +5,17 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use agent_model::{Model, OpenAiClient};
+use agent_model::model_from_env;
 use clap::Parser;
+use demo_common::{
+    broker::{BrokerArguments, connect},
+    web::stop_signal,
+};
 use support_tickets::{
     Failure,
-    desk::{DEFAULT_ISSUER, Desk, RunningBroker},
-    headless, planner,
+    desk::{APP, Desk, RunningBroker},
+    headless,
+    planner::planner,
     web::Page,
 };
 use tokio::net::TcpListener;
@@ -24,18 +29,8 @@ struct Arguments {
     /// Port of the page on the loopback interface; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Use this running broker instead of starting one
-    #[arg(long, value_name = "URL", requires = "client_id", requires = "client_secret")]
-    broker: Option<String>,
-    /// Issuer of that broker's tokens
-    #[arg(long, default_value = DEFAULT_ISSUER)]
-    issuer: String,
-    /// Client id of an app there
-    #[arg(long, env = "AGENTWRIT_CLIENT_ID")]
-    client_id: Option<String>,
-    /// Secret of that app
-    #[arg(long, env = "AGENTWRIT_CLIENT_SECRET", hide_env_values = true)]
-    client_secret: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArguments,
     /// Pause between the steps on the page, in milliseconds, so that they can be followed
     #[arg(long, default_value_t = 300)]
     pace: u64,
@@ -57,31 +52,27 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<bool, Failure> {
-    let model: Arc<dyn Model> = match OpenAiClient::from_env()? {
-        Some(client) => Arc::new(client),
-        None => Arc::new(planner::planner()),
-    };
+    let model = model_from_env(planner)?;
     println!("{}", model.description());
-    let running = match (arguments.broker, arguments.client_id, arguments.client_secret) {
-        (Some(url), Some(client_id), Some(client_secret)) => {
-            Some(RunningBroker { url, issuer: arguments.issuer, client_id, client_secret: client_secret.into() })
-        }
-        _ => None,
+    let running = match arguments.broker.access(&APP)? {
+        Some(access) => Some(RunningBroker { app: connect(&access, &APP).await?, issuer: arguments.broker.issuer }),
+        None => None,
     };
     let desk = Arc::new(Desk::start(running, model, Duration::from_secs(arguments.expiry)).await?);
-    let as_expected = if arguments.once {
-        headless::play_all(&desk).await
+    let outcome = if arguments.once {
+        Ok(headless::play_all(&desk).await)
     } else {
         let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
         println!("Support desk at http://{}", listener.local_addr()?);
         let page = Page::new(Arc::clone(&desk), Duration::from_millis(arguments.pace));
-        page.serve(listener, async { drop(tokio::signal::ctrl_c().await) }).await?;
-        true
+        tokio::select! {
+            served = page.serve(listener) => served.map(|()| true),
+            failure = desk.service_ended() => Err(failure),
+            signal = stop_signal() => signal.map(|()| true).map_err(Into::into),
+        }
     };
-    match Arc::try_unwrap(desk) {
-        Ok(desk) => desk.stop().await,
-        // A run is still going on: the process ends with it.
-        Err(_) => eprintln!("support-tickets: stopped during a run"),
+    if !desk.stop().await {
+        eprintln!("support-tickets: a run did not end; its agents' tokens expire by themselves");
     }
-    Ok(as_expected)
+    outcome
 }

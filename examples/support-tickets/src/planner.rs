@@ -50,7 +50,15 @@ fn triage(ticket: &str) -> Reply {
     };
     let priority = if has("urgent") || has("delete") { "P2" } else { "P3" };
     let needs_knowledge = has("refund") || has("delete") || has("password");
-    Reply::text(json!({"priority": priority, "category": category, "needs_knowledge": needs_knowledge}).to_string())
+    let wants = ["refund", "charge", "balance", "delete", "account", "password", "?"];
+    let needs_response = !has("thank") || wants.into_iter().any(has) || address(ticket).is_some();
+    let summary = ticket.lines().next().and_then(|line| line.strip_prefix("Subject: ")).unwrap_or_default();
+    let reply = if needs_response { "" } else { "Thank you for your kind words. We pass them on to the team." };
+    let triage = json!({
+        "priority": priority, "category": category, "summary": summary, "needs_knowledge": needs_knowledge,
+        "needs_response": needs_response, "reply": reply,
+    });
+    Reply::text(triage.to_string())
 }
 
 fn response(own: &str, ticket: &str) -> Vec<(&'static str, Value)> {

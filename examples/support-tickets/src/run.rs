@@ -13,6 +13,7 @@ mod steps;
 use std::time::Duration;
 
 use agent_model::ModelError;
+use demo_common::{random_hex, service_client::ServiceUnreachable};
 
 use self::{agents::Agents, steps::Steps};
 pub use self::{
@@ -86,6 +87,8 @@ pub async fn run(desk: &Desk, ticket: &NewTicket, log: &RunLog) {
 enum StepError {
     Model(ModelError),
     Other(Failure),
+    /// The program ends.
+    Stopping,
 }
 
 impl std::fmt::Display for StepError {
@@ -93,6 +96,7 @@ impl std::fmt::Display for StepError {
         match self {
             Self::Model(error) => error.fmt(f),
             Self::Other(failure) => failure.fmt(f),
+            Self::Stopping => f.write_str("the desk is stopping"),
         }
     }
 }
@@ -103,17 +107,15 @@ impl From<ModelError> for StepError {
     }
 }
 
-impl From<Failure> for StepError {
-    fn from(failure: Failure) -> Self {
-        Self::Other(failure)
+impl From<ServiceUnreachable> for StepError {
+    fn from(error: ServiceUnreachable) -> Self {
+        Self::Other(error.into())
     }
 }
 
 /// Task of a run: unlike the ticket's id unique across restarts, so that a revoked task ends one run only.
 fn task_id(ticket_id: &str) -> Result<String, Failure> {
-    let mut unique = [0; 6];
-    getrandom::fill(&mut unique).map_err(|error| error.to_string())?;
-    Ok(format!("{ticket_id}-{}", data_encoding::HEXLOWER.encode(&unique)))
+    Ok(format!("{ticket_id}-{}", random_hex::<6>()?))
 }
 
 /// Lifetime of the tokens of all agents but the one that is left to expire.

@@ -10,7 +10,7 @@ use crate::made_up;
 mod records;
 
 pub(crate) use self::records::euros;
-pub use self::records::{Article, Balance, Customer, Mail, Note, Refund, Refused, SenderCheck, Ticket};
+pub use self::records::{AccountStatus, Article, Balance, Customer, Mail, Note, Refund, Refused, SenderCheck, Ticket};
 
 /// Limit of a refund without a person's approval, in cents.
 pub const REFUND_LIMIT: u64 = 50_00;
@@ -129,10 +129,14 @@ impl Store {
     /// Refunds once for a ticket of this customer, at most the newest charge and the limit.
     pub(crate) fn refund(&self, customer: &str, ticket: &str, amount: u64) -> Result<Refund, Refused> {
         let mut state = self.state();
-        let newest_charge = state.customer(customer)?.1.first().copied().unwrap_or_default();
+        let (owner, charges) = state.customer(customer)?;
+        let (status, newest_charge) = (owner.status, charges.first().copied().unwrap_or_default());
         if state.check_sender(state.ticket(ticket)?).customer_id.as_deref() != Some(customer) {
             let (ticket, customer) = (ticket.to_owned(), customer.to_owned());
             return Err(Refused::NotCustomersTicket { ticket, customer });
+        }
+        if status == AccountStatus::Suspended {
+            return Err(Refused::Suspended(customer.to_owned()));
         }
         if amount == 0 {
             return Err(Refused::Amount(amount));

@@ -1,11 +1,8 @@
 //! The page: one document, one script, one stylesheet, and each run as server-sent events.
 //!
-//! 1. Nothing is inline and nothing comes from elsewhere (Content-Security-Policy). The script sets text only.
-//! 2. Requests must name the loopback interface as their host, so that no other site reaches the page by a DNS name of
-//!    its own; a run is started by `application/json` only, which no foreign form can send.
-//! 3. The number of runs at a time and of runs kept is bounded.
+//! 1. The page is confined to the loopback interface and to its own origin. The script sets text only.
+//! 2. The number of runs at a time and of runs kept is bounded.
 
-mod guard;
 mod runs;
 
 use std::{sync::Arc, time::Duration};
@@ -13,11 +10,11 @@ use std::{sync::Arc, time::Duration};
 use askama::Template;
 use axum::{
     Router,
-    http::{StatusCode, header},
-    middleware,
+    http::StatusCode,
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use demo_common::web::{Asset, SCRIPT, STYLE, asset_routes, confined, operator_routes};
 use tokio::net::TcpListener;
 
 use self::runs::Runs;
@@ -26,9 +23,11 @@ use crate::{
     desk::{CEILING, Desk},
 };
 
-const STYLE: &str = include_str!("../assets/desk.css");
-const ICON: &str = include_str!("../assets/icon.svg");
-const SCRIPT: &str = include_str!("../assets/desk.js");
+const ASSETS: [Asset; 3] = [
+    Asset { path: "/desk.css", media_type: STYLE, contents: include_str!("../assets/desk.css") },
+    Asset { path: "/desk.js", media_type: SCRIPT, contents: include_str!("../assets/desk.js") },
+    Asset { path: "/icon.svg", media_type: "image/svg+xml", contents: include_str!("../assets/icon.svg") },
+];
 
 /// Page of a desk.
 #[derive(Clone, Debug)]
@@ -57,30 +56,26 @@ impl Page {
         Self { desk, runs: Runs::default(), pace }
     }
 
-    /// Serves the page until `stop` is done. Open streams are cut then.
+    /// Serves the page.
     ///
     /// # Errors
     ///
     /// When the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let serving = axum::serve(listener, self.routes());
-        tokio::select! {
-            served = serving => Ok(served?),
-            () = stop => Ok(()),
-        }
+    pub async fn serve(self, listener: TcpListener) -> Result<(), Failure> {
+        Ok(axum::serve(listener, self.routes()).await?)
     }
 
     /// Builds the routes.
     pub fn routes(self) -> Router {
-        Router::new()
+        let broker = self.desk.connected().clone();
+        let routes = Router::new()
             .route("/", get(document))
-            .route("/desk.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE) }))
-            .route("/desk.js", get(|| async { ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT) }))
-            .route("/icon.svg", get(|| async { ([(header::CONTENT_TYPE, "image/svg+xml")], ICON) }))
             .route("/runs", post(runs::start))
             .route("/runs/{run}/events", get(runs::events))
-            .layer(middleware::from_fn(guard::check))
             .with_state(self)
+            .merge(operator_routes(broker))
+            .merge(asset_routes(&ASSETS));
+        confined(routes, Vec::new())
     }
 }
 

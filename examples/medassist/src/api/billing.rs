@@ -2,8 +2,9 @@
 
 use agentwrit_tower::RequireScope;
 use axum::{Json, Router, extract::State, routing::get};
+use demo_common::service::ServiceError;
 
-use super::{Hospital, error::ApiError, extract::KnownPatient};
+use super::{Hospital, extract::KnownPatient};
 use crate::{Store, store::billing::Invoice};
 
 pub(super) fn routes() -> Router<Hospital> {
@@ -11,6 +12,6 @@ pub(super) fn routes() -> Router<Hospital> {
     Router::new().route("/patients/{patient_id}/billing", billing)
 }
 
-async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Vec<Invoice>>, ApiError> {
+async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Vec<Invoice>>, ServiceError> {
     Ok(Json(store.invoices(id).await?))
 }

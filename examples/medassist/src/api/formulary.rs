@@ -6,8 +6,9 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
+use demo_common::service::ServiceError;
 
-use super::{Hospital, error::ApiError};
+use super::Hospital;
 use crate::{Store, store::formulary::Drug};
 
 pub(super) fn routes() -> Router<Hospital> {
@@ -16,13 +17,13 @@ pub(super) fn routes() -> Router<Hospital> {
         .route("/formulary/{drug}", get(show).layer(RequireScope::new("read:formulary:{drug}")))
 }
 
-async fn list(State(store): State<Store>) -> Result<Json<Vec<Drug>>, ApiError> {
+async fn list(State(store): State<Store>) -> Result<Json<Vec<Drug>>, ServiceError> {
     Ok(Json(store.formulary().await?))
 }
 
-async fn show(State(store): State<Store>, Path(name): Path<String>) -> Result<Json<Drug>, ApiError> {
+async fn show(State(store): State<Store>, Path(name): Path<String>) -> Result<Json<Drug>, ServiceError> {
     match store.drug(&name).await? {
         Some(drug) => Ok(Json(drug)),
-        None => Err(ApiError::NotFound { kind: "drug", name }),
+        None => Err(ServiceError::NotFound { kind: "drug", name }),
     }
 }

@@ -6,14 +6,11 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
+use demo_common::service::{Object, ServiceError};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{
-    Hospital,
-    error::ApiError,
-    extract::{KnownPatient, Object},
-};
+use super::{Hospital, extract::KnownPatient};
 use crate::{
     Store,
     store::insurance::{BillingCode, Claim, Insurance, NotClaimable},
@@ -37,12 +34,12 @@ struct NewClaim {
     code: String,
 }
 
-async fn show(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Insurance>, ApiError> {
+async fn show(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Insurance>, ServiceError> {
     let name = id.to_string();
-    store.insurance(id).await?.map(Json).ok_or(ApiError::NotFound { kind: "insurance of", name })
+    store.insurance(id).await?.map(Json).ok_or(ServiceError::NotFound { kind: "insurance of", name })
 }
 
-async fn codes(State(store): State<Store>) -> Result<Json<Vec<BillingCode>>, ApiError> {
+async fn codes(State(store): State<Store>) -> Result<Json<Vec<BillingCode>>, ServiceError> {
     Ok(Json(store.billing_codes().await?))
 }
 
@@ -51,16 +48,18 @@ async fn file(
     KnownPatient(id): KnownPatient,
     caller: Verified,
     Object(claim): Object<NewClaim>,
-) -> Result<(StatusCode, Json<Claim>), ApiError> {
+) -> Result<(StatusCode, Json<Claim>), ServiceError> {
     let wanted = ScopeTemplate::parse(FILE).and_then(|template| template.fill(id.as_str()));
-    let permit = caller.permit(&wanted.map_err(|_| ApiError::Internal)?)?;
+    let permit = caller.permit(&wanted.map_err(|_| ServiceError::Internal)?)?;
     let invoice = claim.invoice_id.clone();
     let filed = hospital.store.file_claim(&permit, claim.invoice_id, claim.code, hospital.clock.now()).await?;
     let filed = filed.map_err(|reason| match reason {
-        NotClaimable::NoInsurance => ApiError::conflict("the patient has no insurance"),
-        NotClaimable::UnknownInvoice => ApiError::invalid("`invoice_id` is not an invoice of this patient"),
-        NotClaimable::CodeOfAnotherService => ApiError::invalid("`code` is not the code of the invoice's service"),
-        NotClaimable::ClaimedBefore => ApiError::conflict(format!("a claim for invoice {invoice} was filed before")),
+        NotClaimable::NoInsurance => ServiceError::conflict("the patient has no insurance"),
+        NotClaimable::UnknownInvoice => ServiceError::invalid("`invoice_id` is not an invoice of this patient"),
+        NotClaimable::CodeOfAnotherService => ServiceError::invalid("`code` is not the code of the invoice's service"),
+        NotClaimable::ClaimedBefore => {
+            ServiceError::conflict(format!("a claim for invoice {invoice} was filed before"))
+        }
     })?;
     Ok((StatusCode::CREATED, Json(filed)))
 }

@@ -7,8 +7,9 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
+use demo_common::service::ServiceError;
 
-use super::{Hospital, error::ApiError, extract::KnownPatient};
+use super::{Hospital, extract::KnownPatient};
 use crate::{Store, store::interactions::Interaction};
 
 pub(super) fn routes() -> Router<Hospital> {
@@ -20,9 +21,9 @@ async fn list(
     State(store): State<Store>,
     KnownPatient(id): KnownPatient,
     Path((_, name)): Path<(String, String)>,
-) -> Result<Json<Vec<Interaction>>, ApiError> {
+) -> Result<Json<Vec<Interaction>>, ServiceError> {
     match store.drug(&name).await? {
         Some(drug) => Ok(Json(store.interactions(id, &drug.name).await?)),
-        None => Err(ApiError::NotFound { kind: "drug", name }),
+        None => Err(ServiceError::NotFound { kind: "drug", name }),
     }
 }

@@ -16,11 +16,11 @@ use axum::{
     extract::{DefaultBodyLimit, FromRef},
     middleware,
 };
+use demo_common::service::{MAX_BODY, finish, method_not_allowed, unknown_path};
 
 use crate::store::Store;
 
 mod billing;
-mod error;
 mod extract;
 mod formulary;
 mod insurance;
@@ -30,10 +30,6 @@ mod notes;
 mod patients;
 mod prescriptions;
 mod records;
-mod response;
-
-/// Limit of a request body: a page of text.
-const MAX_BODY: usize = 16 * 1024;
 
 /// State of the handlers.
 #[derive(Clone)]
@@ -54,12 +50,12 @@ pub fn routes(store: Store, verifier: Verifier, clock: Arc<dyn Clock>) -> Router
         .merge(formulary::routes())
         .merge(insurance::routes())
         .merge(interactions::routes())
-        .fallback(response::unknown_path)
-        .method_not_allowed_fallback(response::method_not_allowed)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Authenticate::new(verifier.clone()))
         .route_service("/ready", Readiness::new(verifier))
-        .layer(middleware::from_fn(response::finish))
+        .layer(middleware::from_fn(finish))
         .with_state(Hospital { store, clock })
 }
 

@@ -2,14 +2,11 @@
 
 use agentwrit_tower::{RequireScope, Verified, verify::ScopeTemplate};
 use axum::{Json, Router, extract::State, routing::get};
+use demo_common::service::{Object, ServiceError};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::{
-    Hospital,
-    error::ApiError,
-    extract::{KnownPatient, Object},
-};
+use super::{Hospital, extract::KnownPatient};
 use crate::{Store, store::notes::Note};
 
 /// Maximum length of a note, in bytes.
@@ -26,7 +23,7 @@ struct NewNote {
     text: String,
 }
 
-async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Vec<Note>>, ApiError> {
+async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Vec<Note>>, ServiceError> {
     Ok(Json(store.notes(id).await?))
 }
 
@@ -35,12 +32,12 @@ async fn add(
     KnownPatient(id): KnownPatient,
     caller: Verified,
     Object(note): Object<NewNote>,
-) -> Result<(StatusCode, Json<Note>), ApiError> {
+) -> Result<(StatusCode, Json<Note>), ServiceError> {
     if note.text.trim().is_empty() || note.text.len() > MAX_TEXT {
-        return Err(ApiError::invalid(format!("`text` is a note of 1 to {MAX_TEXT} bytes")));
+        return Err(ServiceError::invalid(format!("`text` is a note of 1 to {MAX_TEXT} bytes")));
     }
     let wanted = ScopeTemplate::parse("write:notes:{patient_id}").and_then(|template| template.fill(id.as_str()));
-    let permit = caller.permit(&wanted.map_err(|_| ApiError::Internal)?)?;
+    let permit = caller.permit(&wanted.map_err(|_| ServiceError::Internal)?)?;
     let note = hospital.store.add_note(&permit, note.text, hospital.clock.now()).await?;
     Ok((StatusCode::CREATED, Json(note)))
 }

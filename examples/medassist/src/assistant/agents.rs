@@ -4,8 +4,8 @@ use agentwrit_client::{Agent, DelegatedToken, Validation};
 use serde_json::json;
 
 use super::{
-    run::{KeptAgents, Run},
-    step::{Card, NewStep, StepKind, StepStatus},
+    run::{Ended, Run},
+    step::{Card, CardState, NewStep, StepKind, StepStatus},
     tools::Category,
 };
 use crate::Failure;
@@ -54,8 +54,17 @@ impl Team {
         }
     }
 
-    pub(super) fn into_agents(self) -> KeptAgents {
-        self.delegated.into_iter().chain(self.members).map(|member| (member.card.key, member.agent)).collect()
+    pub(super) fn into_ended(self) -> Ended {
+        let mut ended = Ended::default();
+        for Member { agent, card } in self.delegated.into_iter().chain(self.members) {
+            match card.state {
+                CardState::Live => ended.live.push((card.key, agent)),
+                CardState::Released | CardState::Revoked | CardState::Expired => {
+                    ended.states.push((card.key, card.state));
+                }
+            }
+        }
+        ended
     }
 }
 
@@ -65,8 +74,8 @@ pub(super) async fn member(run: &mut Run<'_>, category: Category, reason: &str) 
         return Ok(member.clone());
     }
     let scopes = category.scopes(&run.patient);
-    let task = format!("{}-{}", category.name(), run.patient);
-    let request = run.parties.app.agent("medassist", &task).scope(&scopes)?.max_ttl(run.ttl);
+    let task = format!("{}-{}-{}", category.name(), run.patient, run.unique);
+    let request = run.parties.broker.app.agent("medassist", &task).scope(&scopes)?.max_ttl(run.ttl);
     let agent = request.create().await?;
     let card = Card::new(category.name(), category, run.patient.as_str(), &agent);
     let title = format!("Agent for {} tools created", category.name());
@@ -116,7 +125,7 @@ fn chain(delegated: &DelegatedToken) -> serde_json::Value {
 
 /// Asks the broker about the token, and completes the card with its id.
 pub(super) async fn validate(run: &mut Run<'_>, member: &mut Member) -> Result<(), Failure> {
-    let validation = run.parties.app.client().validate(member.agent.token().expose()).await?;
+    let validation = run.parties.broker.app.client().validate(member.agent.token().expose()).await?;
     let category = member.card.category;
     let (status, title) = if validation.is_valid() {
         (StepStatus::Success, "The broker validates the token")

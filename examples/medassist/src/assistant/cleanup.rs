@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::{
     agents::{DELEGATED, Member},
     run::Run,
     step::{CardState, NewStep, StepKind, StepStatus},
 };
-use crate::visitor::Request;
+use demo_common::service_client::ServiceRequest;
 
 /// Timeout for a change at the broker to reach the hospital, which takes milliseconds.
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,13 +80,13 @@ pub(super) async fn ended(run: &mut Run<'_>, member: &Member, token: &HeaderValu
     let category = member.card.category;
     // Every token gets 401 here once it has ended, whatever its scopes.
     let path = format!("/patients/{}/records", run.patient);
-    let request = Request { method: Method::GET, path, authorization: Some(token.clone()), body: None };
+    let request = ServiceRequest::get(path);
     let started = Instant::now();
     loop {
-        let status = match run.parties.hospital.send(&request).await {
+        let status = match run.parties.hospital.send(Some(token), &request).await {
             Ok(response) => response.status,
             Err(failure) => {
-                let title = format!("The hospital is unreachable: {failure}");
+                let title = format!("The hospital does not respond: {failure}");
                 run.send(NewStep::new(StepKind::Error, StepStatus::Error, title).of(category)).await;
                 return false;
             }

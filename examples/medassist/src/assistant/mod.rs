@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use agent_model::Model;
-use agentwrit_client::{Admin, App};
+use demo_common::{broker::ConnectedApp, service_client::ServiceClient};
 
 mod agents;
 mod cleanup;
@@ -27,24 +27,32 @@ mod tools;
 pub use self::{
     planner::planner,
     rehearsal::rehearse,
-    run::{EncounterRequest, KeptAgents, MAX_REQUEST, play},
+    run::{EncounterRequest, Ended, MAX_REQUEST, Page, play},
     scenarios::{SCENARIOS, Scenario},
     step::{Card, CardState, Field, Rule, Step, StepKind, StepStatus},
     tools::{Category, specs},
 };
-use crate::{Store, visitor::Visitor};
+use crate::{Failure, Store, hospital::Hospital};
 
 /// Parties of an encounter.
 #[derive(Clone, Debug)]
 pub struct Parties {
-    /// App that creates the agents.
-    pub app: App,
-    /// Public name of the app's credentials.
-    pub client_id: String,
-    /// Operator, for the takeover.
-    pub admin: Option<Admin>,
+    /// App that creates the agents, and the operator for the takeover.
+    pub broker: ConnectedApp,
     /// Model or planner.
     pub model: Arc<dyn Model>,
     pub(crate) store: Store,
-    pub(crate) hospital: Visitor,
+    pub(crate) hospital: ServiceClient,
+}
+
+impl Parties {
+    /// Builds the parties of encounters at a hospital.
+    ///
+    /// # Errors
+    ///
+    /// When the hospital's HTTP client cannot be built.
+    pub fn new(app: &ConnectedApp, hospital: &Hospital, model: Arc<dyn Model>) -> Result<Self, Failure> {
+        let (store, client) = (hospital.store().clone(), hospital.client()?);
+        Ok(Self { broker: app.clone(), model, store, hospital: client })
+    }
 }

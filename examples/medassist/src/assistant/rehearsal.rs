@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use demo_common::runs::Runs;
 use tokio::sync::mpsc;
 
-use super::{EncounterRequest, Parties, SCENARIOS, Scenario, Step, StepKind, StepStatus, play};
+use super::{EncounterRequest, Page, Parties, SCENARIOS, Scenario, Step, StepKind, StepStatus, play};
+
+/// Time to take a step: the reader is in this program.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Plays every scenario and prints its steps. Returns whether each showed what it must.
 pub async fn rehearse(parties: &Parties) -> bool {
@@ -31,7 +35,8 @@ async fn steps_of(parties: &Parties, scenario: &Scenario) -> Vec<Step> {
         takeover: scenario.takeover,
         ..EncounterRequest::default()
     };
-    let (page, mut received) = mpsc::channel(1);
+    let (steps, mut received) = mpsc::channel(1);
+    let page = Page { steps, pace: Duration::ZERO, patience: PATIENCE, runs: Runs::new(1) };
     let collected = async {
         let mut steps = Vec::new();
         while let Some(step) = received.recv().await {
@@ -39,7 +44,7 @@ async fn steps_of(parties: &Parties, scenario: &Scenario) -> Vec<Step> {
         }
         steps
     };
-    tokio::join!(play(parties, &request, Duration::ZERO, page), collected).1
+    tokio::join!(play(parties, &request, page), collected).1
 }
 
 /// Returns the first step that a scenario must show and does not, in the order of its list.

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use agent_model::Message;
 use agentwrit_client::Agent;
+use demo_common::{random_hex, runs::Runs};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc::Sender;
+use tokio::{sync::mpsc::Sender, time::timeout};
 
 use super::{
-    Parties,
+    CardState, Parties,
     agents::Team,
     cleanup, specs,
     step::{NewStep, Step, StepKind, StepStatus},
@@ -46,13 +47,36 @@ pub struct EncounterRequest {
     pub ttl: Option<u64>,
 }
 
-/// Agents that an encounter left live, with the keys of their cards.
-pub type KeptAgents = Vec<(&'static str, Agent)>;
+/// Page that shows an encounter, and the limits of the wait for it.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "each caller sets all")]
+pub struct Page {
+    /// Reader of the steps.
+    pub steps: Sender<Step>,
+    /// Pause after each step, for the eye.
+    pub pace: Duration,
+    /// Time for the reader to take a step. A page that is slower counts as closed.
+    pub patience: Duration,
+    /// Runs of the program, which may stop.
+    pub runs: Runs,
+}
+
+/// Credentials of an encounter at its end, by the keys of their cards.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Agents whose tokens are live: kept, or not released because the broker did not respond.
+    pub live: Vec<(&'static str, Agent)>,
+    /// States of the other credentials.
+    pub states: Vec<(&'static str, CardState)>,
+}
 
 /// Encounter in progress.
 pub(super) struct Run<'a> {
     pub(super) parties: &'a Parties,
     pub(super) patient: PatientId,
+    /// Ending of the agents' tasks, so that a task belongs to one encounter.
+    pub(super) unique: String,
     pub(super) ttl: Duration,
     pub(super) team: Team,
     steps: Steps,
@@ -62,8 +86,8 @@ pub(super) struct Run<'a> {
 struct Steps {
     sent: usize,
     started: Instant,
-    pace: Duration,
-    page: Sender<Step>,
+    page: Page,
+    is_abandoned: bool,
 }
 
 impl Steps {
@@ -73,8 +97,25 @@ impl Steps {
         let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let step = Step { number: self.sent, at_ms, kind, status, agent, title, fields, rule, cards };
         // Without a reader the encounter goes on to its clean-up.
-        if self.page.send(step).await.is_ok() && !self.pace.is_zero() {
-            tokio::time::sleep(self.pace).await;
+        if self.is_abandoned {
+            return;
+        }
+        match timeout(self.page.patience, self.page.steps.send(step)).await {
+            Ok(Ok(())) if self.page.pace.is_zero() || self.page.runs.is_stopping() => {}
+            Ok(Ok(())) => tokio::time::sleep(self.page.pace).await,
+            Ok(Err(_)) | Err(_) => self.is_abandoned = true,
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        !self.is_abandoned && !self.page.steps.is_closed() && !self.page.runs.is_stopping()
+    }
+
+    /// Waits until the page is closed or the program stops.
+    async fn unwatched(&self) {
+        tokio::select! {
+            () = self.page.steps.closed() => {}
+            () = self.page.runs.stopped() => {}
         }
     }
 }
@@ -85,33 +126,36 @@ impl Run<'_> {
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        !self.steps.page.is_closed()
+        self.steps.is_watched()
     }
 }
 
-/// Plays an encounter: sends each step to `steps`, `pace` apart. Returns the agents that it left live.
-pub async fn play(parties: &Parties, request: &EncounterRequest, pace: Duration, steps: Sender<Step>) -> KeptAgents {
-    let mut steps = Steps { sent: 0, started: Instant::now(), pace, page: steps };
+/// Plays an encounter and sends each step to the page. Returns the credentials as they are at the end.
+pub async fn play(parties: &Parties, request: &EncounterRequest, page: Page) -> Ended {
+    let mut steps = Steps { sent: 0, started: Instant::now(), page, is_abandoned: false };
     let Some(patient) = known_patient(parties, &request.patient_id, &mut steps).await else {
-        return KeptAgents::new();
+        return Ended::default();
+    };
+    let Ok(unique) = random_hex::<4>() else {
+        steps.send(NewStep::new(StepKind::Error, StepStatus::Error, "The system has no randomness")).await;
+        return Ended::default();
     };
     let ttl = Duration::from_secs(request.ttl.unwrap_or(300));
-    let mut run = Run { parties, patient, ttl, team: Team::default(), steps };
+    let mut run = Run { parties, patient, unique, ttl, team: Team::default(), steps };
     let outcome = rounds(&mut run, &request.request).await;
     if let Err(failure) = outcome {
         run.send(NewStep::new(StepKind::Error, StepStatus::Error, format!("The encounter stopped: {failure}"))).await;
-    } else if request.takeover {
+    } else if request.takeover && run.is_watched() {
         takeover::play(&mut run).await;
     }
     if request.keep_agents && run.is_watched() {
         let title = "Agents stay live until their tokens expire or the operator revokes them";
         run.send(NewStep::new(StepKind::Kept, StepStatus::Warning, title)).await;
-        complete(&mut run).await;
-        return run.team.into_agents();
+    } else {
+        cleanup::release_all(&mut run).await;
     }
-    cleanup::release_all(&mut run).await;
     complete(&mut run).await;
-    KeptAgents::new()
+    run.team.into_ended()
 }
 
 async fn known_patient(parties: &Parties, named: &str, steps: &mut Steps) -> Option<PatientId> {
@@ -148,9 +192,9 @@ async fn known_patient(parties: &Parties, named: &str, steps: &mut Steps) -> Opt
 
 /// Lets the model call tools until it replies without a call.
 async fn rounds(run: &mut Run<'_>, request: &str) -> Result<(), Failure> {
-    let health = run.parties.app.client().health().await?;
+    let health = run.parties.broker.app.client().health().await?;
     let step = NewStep::new(StepKind::BrokerHealth, StepStatus::Info, format!("The broker is {}", health.status));
-    run.send(step.field("broker", run.parties.app.client().url()).field("version", health.version)).await;
+    run.send(step.field("broker", run.parties.broker.app.client().url()).field("version", health.version)).await;
 
     let (model, tools) = (run.parties.model.clone(), specs());
     let names: Vec<_> = tools.iter().map(|tool| tool.name).collect();
@@ -167,7 +211,10 @@ async fn rounds(run: &mut Run<'_>, request: &str) -> Result<(), Failure> {
         if !run.is_watched() {
             return Ok(());
         }
-        let mut reply = model.complete(&messages, &tools).await?;
+        let mut reply = tokio::select! {
+            reply = model.complete(&messages, &tools) => reply?,
+            () = run.steps.unwatched() => return Ok(()),
+        };
         reply.calls.truncate(MAX_CALLS);
         let calls = reply.calls.clone();
         if calls.is_empty() {

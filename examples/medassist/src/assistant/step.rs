@@ -1,6 +1,8 @@
 //! Steps of an encounter, as the page gets them.
 
 use agentwrit_client::Agent;
+use agentwrit_verify::Scope;
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -93,8 +95,21 @@ pub struct Rule {
     pub needed: Option<String>,
     /// Scopes of the token.
     pub held: Vec<String>,
+    /// True if the token holds the scope; none where the response does not depend on it.
+    pub is_held: Option<bool>,
     /// HTTP status of the response.
     pub http_status: u16,
+}
+
+impl Rule {
+    pub(super) fn new(route: String, needed: String, held: Vec<String>, status: StatusCode) -> Self {
+        // A token that has ended holds nothing any more.
+        let is_held = (status != StatusCode::UNAUTHORIZED).then(|| {
+            let Ok(needed) = Scope::parse(&needed) else { return false };
+            held.iter().filter_map(|held| Scope::parse(held).ok()).any(|held| held.covers(&needed))
+        });
+        Self { route, needed: Some(needed), held, is_held, http_status: status.as_u16() }
+    }
 }
 
 /// Credential on the page: an agent's own token, or one delegated to it.
@@ -186,5 +201,27 @@ impl NewStep {
     pub(super) fn card(mut self, card: Card) -> Self {
         self.cards.push(card);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_is_met_by_scopes_and_not_by_status() {
+        for (needed, held, status, is_held) in [
+            ("read:labs:P-1042", "read:labs:P-1042", StatusCode::OK, Some(true)),
+            ("read:formulary:x", "read:formulary:*", StatusCode::NOT_FOUND, Some(true)),
+            ("write:claims:P-1042", "write:claims:P-1042", StatusCode::CONFLICT, Some(true)),
+            ("read:labs:P-2077", "read:labs:P-1042", StatusCode::FORBIDDEN, Some(false)),
+            ("read:records:P-1042/../P-2077", "read:records:P-1042", StatusCode::NOT_FOUND, Some(false)),
+            ("read:records:*", "read:records:P-1042", StatusCode::BAD_REQUEST, Some(false)),
+            ("read:records:", "read:records:P-1042", StatusCode::BAD_REQUEST, Some(false)),
+            ("read:labs:P-1042", "read:labs:P-1042", StatusCode::UNAUTHORIZED, None),
+        ] {
+            let rule = Rule::new("GET /x".to_owned(), needed.to_owned(), vec![held.to_owned()], status);
+            assert_eq!(rule.is_held, is_held, "{needed} {status}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use agentwrit_client::RevocationTarget;
 use agentwrit_verify::Subject;
-use http::Method;
+use demo_common::service_client::ServiceRequest;
 
 use super::{
     agents::Member,
@@ -11,14 +11,13 @@ use super::{
     step::{CardState, NewStep, Rule, StepKind, StepStatus},
     tools::Category,
 };
-use crate::visitor::Request;
 
 /// Plays the attack and its end.
 pub(super) async fn play(run: &mut Run<'_>) {
     let Some(clinical) = run.team.member(Category::Clinical).cloned() else {
         return warn(run, "No clinical agent was created, so there is no token to steal").await;
     };
-    let Some(admin) = run.parties.admin.clone() else {
+    let Some(admin) = run.parties.broker.admin.clone() else {
         return warn(run, "This page has no operator's secret, so it cannot revoke").await;
     };
     attack(run, &clinical).await;
@@ -64,19 +63,18 @@ async fn attack(run: &mut Run<'_>, clinical: &Member) {
     for patient in [Some(own.as_str()), other].into_iter().flatten() {
         let path = format!("/patients/{patient}/records");
         let route = format!("GET {path}");
-        let authorization = Some(clinical.agent.authorization());
-        let request = Request { method: Method::GET, path, authorization, body: None };
-        let response = match run.parties.hospital.send(&request).await {
+        let authorization = clinical.agent.authorization();
+        let response = match run.parties.hospital.send(Some(&authorization), &ServiceRequest::get(path)).await {
             Ok(response) => response,
-            Err(failure) => return warn(run, &format!("The hospital is unreachable: {failure}")).await,
+            Err(failure) => return warn(run, &format!("The hospital does not respond: {failure}")).await,
         };
         let (status, outcome) = if response.status.is_success() {
             (StepStatus::Warning, "works for the agent's patient")
         } else {
             (StepStatus::Denied, "opens no other patient's file")
         };
-        let needed = Some(format!("read:records:{patient}"));
-        let rule = Rule { route, needed, held: clinical.card.scopes.clone(), http_status: response.status.as_u16() };
+        let needed = format!("read:records:{patient}");
+        let rule = Rule::new(route, needed, clinical.card.scopes.clone(), response.status);
         let step = NewStep::new(StepKind::Takeover, status, format!("The stolen token {outcome}"));
         run.send(step.of(Category::Clinical).rule(rule)).await;
     }

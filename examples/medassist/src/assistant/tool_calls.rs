@@ -1,6 +1,7 @@
 //! Execution of a tool call by a request to the hospital.
 
 use agent_model::ToolCall;
+use demo_common::service_client::ServiceResponse;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -10,10 +11,7 @@ use super::{
     step::{NewStep, Rule, StepKind, StepStatus},
     tools::{self, PRESCRIBE, Tool, ToolRequest},
 };
-use crate::{
-    Failure,
-    visitor::{Request, Response},
-};
+use crate::Failure;
 
 /// Executes a call. Returns the result for the model: JSON with the status and the body, or a message.
 pub(super) async fn execute(run: &mut Run<'_>, call: &ToolCall) -> Result<String, Failure> {
@@ -38,7 +36,7 @@ pub(super) async fn execute(run: &mut Run<'_>, call: &ToolCall) -> Result<String
 }
 
 /// Returns the scope to delegate: a refused prescription's, as the hospital names it.
-fn delegable(tool: &Tool, response: &Response) -> Option<String> {
+fn delegable(tool: &Tool, response: &ServiceResponse) -> Option<String> {
     let is_refused = tool.name == PRESCRIBE && response.status == StatusCode::FORBIDDEN;
     response.scope_needed.clone().filter(|scope| is_refused && scope.starts_with("write:prescriptions:"))
 }
@@ -49,16 +47,12 @@ async fn send(
     call: &ToolCall,
     request: &ToolRequest,
     member: &Member,
-) -> Result<Response, Failure> {
-    let ToolRequest { method, path, body, needed } = request.clone();
-    let authorization = Some(member.agent.authorization());
-    let response = run.parties.hospital.send(&Request { method, path, authorization, body }).await?;
-    let rule = Rule {
-        route: format!("{} {}", request.method, request.path),
-        needed: Some(response.scope_needed.clone().unwrap_or(needed)),
-        held: member.card.scopes.clone(),
-        http_status: response.status.as_u16(),
-    };
+) -> Result<ServiceResponse, Failure> {
+    let authorization = member.agent.authorization();
+    let response = run.parties.hospital.send(Some(&authorization), &request.request).await?;
+    let route = format!("{} {}", request.request.method, request.request.path);
+    let needed = response.scope_needed.clone().unwrap_or_else(|| request.needed.clone());
+    let rule = Rule::new(route, needed, member.card.scopes.clone(), response.status);
     let (kind, status, outcome) = if response.status.is_success() {
         (StepKind::ToolAllowed, StepStatus::Success, "allowed")
     } else {
@@ -72,7 +66,7 @@ async fn send(
     Ok(response)
 }
 
-fn content(response: &Response) -> String {
+fn content(response: &ServiceResponse) -> String {
     let status = response.status.as_u16();
     let mut content = if response.status.is_success() {
         json!({"status": status, "body": response.body()})

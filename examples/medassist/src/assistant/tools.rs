@@ -1,6 +1,7 @@
 //! Tools that a model may call: each a request to the hospital, and the scope that its route requires.
 
 use agent_model::ToolSpec;
+use demo_common::service_client::{ServiceRequest, path_segment};
 use http::Method;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -40,7 +41,10 @@ impl Category {
     pub fn scopes(self, patient: &PatientId) -> Vec<String> {
         let own = TOOLS.iter().filter(|tool| tool.category == self && tool.name != PRESCRIBE).map(|tool| tool.scope);
         let extra = (self == Self::Clinical).then_some("write:prescriptions:{patient_id}");
-        own.chain(extra).map(|template| filled(template, patient.as_str())).collect()
+        let mut scopes: Vec<_> = own.chain(extra).map(|template| filled(template, patient.as_str())).collect();
+        // Two tools may need the same one.
+        scopes.dedup();
+        scopes
     }
 }
 
@@ -64,9 +68,7 @@ pub(super) struct Tool {
 /// Request of a tool call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ToolRequest {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) body: Option<Value>,
+    pub(super) request: ServiceRequest,
     /// Scope that the route requires, as far as the arguments name it.
     pub(super) needed: String,
 }
@@ -74,7 +76,7 @@ pub(super) struct ToolRequest {
 const PATIENT: (&str, &str, &str) = ("patient_id", "string", "number of the patient, like P-1042");
 const DRUG: (&str, &str, &str) = ("drug", "string", "name of the drug");
 
-pub(super) const TOOLS: [Tool; 11] = [
+pub(super) const TOOLS: [Tool; 12] = [
     Tool {
         name: "read_chart",
         category: Category::Clinical,
@@ -82,6 +84,15 @@ pub(super) const TOOLS: [Tool; 11] = [
         description: "Reads diagnoses, allergies and history of a patient.",
         method: Method::GET,
         path: "/patients/{patient_id}/records",
+        parameters: &[PATIENT],
+    },
+    Tool {
+        name: "read_visits",
+        category: Category::Clinical,
+        scope: "read:records:{patient_id}",
+        description: "Reads the visits of a patient with their vital signs.",
+        method: Method::GET,
+        path: "/patients/{patient_id}/visits",
         parameters: &[PATIENT],
     },
     Tool {
@@ -211,11 +222,10 @@ impl Tool {
             let value = arguments.get(*name).ok_or_else(|| format!("`{name}` is missing"))?;
             let place = format!("{{{name}}}");
             match value {
-                // reqwest would resolve them (RFC 3986 §5.2.4).
-                Value::String(text) if path.contains(&place) && matches!(&**text, "" | "." | "..") => {
-                    return Err(format!("`{name}` cannot be part of a path"));
+                Value::String(text) if path.contains(&place) => {
+                    let segment = path_segment(text).ok_or_else(|| format!("`{name}` cannot be part of a path"))?;
+                    path = path.replace(&place, &segment);
                 }
-                Value::String(text) if path.contains(&place) => path = path.replace(&place, &encoded(text)),
                 Value::String(_) if *kind == "string" => drop(body.insert((*name).to_owned(), value.clone())),
                 Value::Number(_) if *kind == "integer" => drop(body.insert((*name).to_owned(), value.clone())),
                 Value::Null
@@ -228,24 +238,13 @@ impl Tool {
         }
         let patient = arguments.get("patient_id").and_then(Value::as_str).unwrap_or_default();
         let body = (self.method == Method::POST).then_some(Value::Object(body));
-        Ok(ToolRequest { method: self.method.clone(), path, body, needed: filled(self.scope, patient) })
+        let request = ServiceRequest { method: self.method.clone(), path, body };
+        Ok(ToolRequest { request, needed: filled(self.scope, patient) })
     }
 }
 
 fn filled(template: &str, patient: &str) -> String {
     template.replace("{patient_id}", patient)
-}
-
-/// Encodes all but unreserved characters (RFC 3986 §2.3), so that an argument remains one segment of the path.
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut path, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            path.extend(["%".to_owned(), format!("{byte:02X}")]);
-        }
-        path
-    })
 }
 
 #[cfg(test)]
@@ -265,7 +264,7 @@ mod tests {
     fn argument_is_one_segment_of_path() {
         let tool = named("check_interactions").unwrap();
         let request = tool.request(&json!({"patient_id": "P-1/../x", "drug": "a b?c#d"})).unwrap();
-        assert_eq!(request.path, "/patients/P-1%2F..%2Fx/interactions/a%20b%3Fc%23d");
+        assert_eq!(request.request.path, "/patients/P-1%2F..%2Fx/interactions/a%20b%3Fc%23d");
         assert_eq!(tool.request(&json!({"patient_id": "P-1"})), Err("`drug` is missing".to_owned()));
         assert_eq!(
             tool.request(&json!({"patient_id": 1042, "drug": "a"})),
@@ -278,7 +277,7 @@ mod tests {
     #[test]
     fn specs_name_every_parameter() {
         let specs = specs();
-        assert_eq!(specs.len(), 11);
+        assert_eq!(specs.len(), 12);
         let prescribe = specs.iter().find(|spec| spec.name == PRESCRIBE).unwrap();
         assert_eq!(prescribe.parameters["required"].as_array().unwrap().len(), 5);
         assert_eq!(prescribe.parameters["properties"]["days"]["type"], "integer");

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use agentwrit_client::ClientError;
-use http::{HeaderValue, Method, StatusCode};
+use demo_common::service_client::{ServiceClient, ServiceRequest};
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::{
     Failure,
     trace::{Outcome, Step, Trace},
-    visitor::{Request, Visitor},
 };
 
 /// Timeout for the propagation of a revocation to the hospital, which takes milliseconds.
@@ -17,13 +17,13 @@ const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Executes steps and records their outcomes.
 pub(super) struct Stage<'a> {
-    visitor: Visitor,
+    hospital: ServiceClient,
     trace: &'a mut Trace,
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(visitor: Visitor, trace: &'a mut Trace) -> Self {
-        Self { visitor, trace }
+    pub(super) fn new(hospital: ServiceClient, trace: &'a mut Trace) -> Self {
+        Self { hospital, trace }
     }
 
     pub(super) fn scene(&self, title: &str) {
@@ -38,7 +38,7 @@ impl<'a> Stage<'a> {
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        self.send(who, &get(Some(token), path), expected, shows).await
+        self.send(who, Some(token), &ServiceRequest::get(path), expected, shows).await
     }
 
     pub(super) async fn unauthenticated(
@@ -47,7 +47,7 @@ impl<'a> Stage<'a> {
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        self.send("unauthenticated", &get(None, path), expected, shows).await
+        self.send("unauthenticated", None, &ServiceRequest::get(path), expected, shows).await
     }
 
     pub(super) async fn post(
@@ -59,8 +59,7 @@ impl<'a> Stage<'a> {
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        let (method, path, authorization) = (Method::POST, path.to_owned(), Some(token.clone()));
-        self.send(who, &Request { method, path, authorization, body: Some(body.clone()) }, expected, shows).await
+        self.send(who, Some(token), &ServiceRequest::post(path, body.clone()), expected, shows).await
     }
 
     /// Repeats a request until its outcome is the expected one: the broker's change is on its way to the hospital.
@@ -72,10 +71,10 @@ impl<'a> Stage<'a> {
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        let (request, started) = (get(Some(token), path), Instant::now());
+        let (request, started) = (ServiceRequest::get(path), Instant::now());
         let expected = StatusCode::from_u16(expected)?;
         loop {
-            let response = self.visitor.send(&request).await?;
+            let response = self.hospital.send(Some(token), &request).await?;
             let took = started.elapsed();
             if response.status == expected || took >= REVOCATION_TIMEOUT {
                 let summary = format!("{} after {:.1} ms", response.summary(), took.as_secs_f64() * 1000.0);
@@ -120,11 +119,12 @@ impl<'a> Stage<'a> {
     async fn send(
         &mut self,
         who: &'static str,
-        request: &Request,
+        token: Option<&HeaderValue>,
+        request: &ServiceRequest,
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        let response = self.visitor.send(request).await?;
+        let response = self.hospital.send(token, request).await?;
         self.note(who, request, StatusCode::from_u16(expected)?, response.status, shows, response.summary());
         Ok(())
     }
@@ -132,7 +132,7 @@ impl<'a> Stage<'a> {
     fn note(
         &mut self,
         who: &'static str,
-        request: &Request,
+        request: &ServiceRequest,
         expected: StatusCode,
         actual: StatusCode,
         shows: &'static str,
@@ -143,12 +143,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn get(token: Option<&HeaderValue>, path: &str) -> Request {
-    Request { method: Method::GET, path: path.to_owned(), authorization: token.cloned(), body: None }
-}
-
 /// Returns the name of a request in the trace.
-fn called(request: &Request) -> String {
+fn called(request: &ServiceRequest) -> String {
     let drug = request.body.as_ref().and_then(|body| body.get("drug")?.as_str());
     let drug = drug.map(|drug| format!(" {drug}")).unwrap_or_default();
     format!("{} {}{drug}", request.method, request.path)

@@ -13,6 +13,7 @@ pub(crate) struct Insurance {
     pub(crate) insurer: String,
     pub(crate) plan: String,
     pub(crate) member_number: String,
+    pub(crate) group_number: String,
     /// Part of each invoice that the patient pays.
     pub(crate) copay_percent: u32,
     /// Amount that the patient pays before the insurer pays anything.
@@ -116,7 +117,7 @@ impl Store {
 }
 
 fn insurance(connection: &super::Connection, patient: &str) -> rusqlite::Result<Option<Insurance>> {
-    let sql = "SELECT insurer, plan, member_number, copay_percent, deductible_left_cents FROM insurance
+    let sql = "SELECT insurer, plan, member_number, group_number, copay_percent, deductible_left_cents FROM insurance
                WHERE patient_id = ?1";
     connection
         .prepare_cached(sql)?
@@ -125,8 +126,9 @@ fn insurance(connection: &super::Connection, patient: &str) -> rusqlite::Result<
                 insurer: row.get(0)?,
                 plan: row.get(1)?,
                 member_number: row.get(2)?,
-                copay_percent: row.get(3)?,
-                deductible_left_cents: row.get(4)?,
+                group_number: row.get(3)?,
+                copay_percent: row.get(4)?,
+                deductible_left_cents: row.get(5)?,
             })
         })
         .optional()

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use demo_common::service::ServiceError;
 use tokio::task::spawn_blocking;
 
 pub(crate) mod billing;
@@ -61,6 +62,14 @@ pub enum StoreError {
     /// The query ended without a result.
     #[error("the query was interrupted")]
     Interrupted,
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, cause, "the store failed");
+        Self::Internal
+    }
 }
 
 /// Returns every row of a query about one patient.

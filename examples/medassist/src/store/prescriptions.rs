@@ -26,6 +26,8 @@ pub(crate) struct Prescription {
     pub(crate) id: i64,
     #[serde(flatten)]
     pub(crate) dosage: Dosage,
+    /// Number of times that the pharmacy may give it again. An agent prescribes none.
+    pub(crate) refills: u32,
     pub(crate) prescribed_at: String,
     pub(crate) prescribed_by: String,
     /// The agent at the root of the delegation, if there is one.
@@ -45,7 +47,8 @@ pub(crate) struct Prescribed {
 impl Store {
     /// Returns a patient's prescriptions, the newest first.
     pub(crate) async fn prescriptions(&self, patient: PatientId) -> Result<Vec<Prescription>, StoreError> {
-        let sql = "SELECT id, drug, dose_mg, times_per_day, days, prescribed_at, prescribed_by, on_behalf_of, token_id
+        let sql = "SELECT id, drug, dose_mg, times_per_day, days, refills, prescribed_at, prescribed_by, on_behalf_of,
+                   token_id
                    FROM prescriptions WHERE patient_id = ?1 ORDER BY id DESC";
         self.run(move |connection| rows_of(connection, sql, &patient, Prescription::read)).await
     }
@@ -64,6 +67,7 @@ impl Store {
         let new = Prescription {
             id: 0,
             dosage,
+            refills: 0,
             prescribed_at: now.to_rfc3339(),
             prescribed_by: permit.subject().to_string(),
             on_behalf_of: on_behalf_of.map(ToString::to_string),
@@ -117,10 +121,11 @@ impl Prescription {
         Ok(Self {
             id: row.get(0)?,
             dosage: Dosage { drug, dose_mg, times_per_day, days },
-            prescribed_at: row.get(5)?,
-            prescribed_by: row.get(6)?,
-            on_behalf_of: row.get(7)?,
-            token_id: row.get(8)?,
+            refills: row.get(5)?,
+            prescribed_at: row.get(6)?,
+            prescribed_by: row.get(7)?,
+            on_behalf_of: row.get(8)?,
+            token_id: row.get(9)?,
         })
     }
 }

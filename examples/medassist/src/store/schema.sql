@@ -7,11 +7,32 @@ CREATE TABLE patients (
     ward TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE contacts (
+    patient_id         TEXT PRIMARY KEY REFERENCES patients (id),
+    address            TEXT NOT NULL,
+    phone              TEXT NOT NULL,
+    emergency_name     TEXT NOT NULL,
+    emergency_relation TEXT NOT NULL,
+    emergency_phone    TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE records (
     patient_id  TEXT NOT NULL REFERENCES patients (id),
     recorded_on TEXT NOT NULL,
     kind        TEXT NOT NULL CHECK (kind IN ('diagnosis', 'allergy', 'history')),
-    text        TEXT NOT NULL
+    text        TEXT NOT NULL,
+    icd10       TEXT
+) STRICT;
+
+CREATE TABLE visits (
+    patient_id TEXT NOT NULL REFERENCES patients (id),
+    visited_on TEXT NOT NULL,
+    provider   TEXT NOT NULL,
+    complaint  TEXT NOT NULL,
+    pulse      INTEGER NOT NULL,
+    systolic   INTEGER NOT NULL,
+    diastolic  INTEGER NOT NULL,
+    celsius    REAL NOT NULL
 ) STRICT;
 
 CREATE TABLE notes (
@@ -28,7 +49,8 @@ CREATE TABLE labs (
     test       TEXT NOT NULL,
     value      REAL NOT NULL,
     unit       TEXT NOT NULL,
-    reference  TEXT NOT NULL
+    reference  TEXT NOT NULL,
+    flag       TEXT NOT NULL CHECK (flag IN ('low', 'normal', 'high'))
 ) STRICT;
 
 CREATE TABLE formulary (
@@ -36,7 +58,11 @@ CREATE TABLE formulary (
     form        TEXT NOT NULL,
     max_dose_mg INTEGER NOT NULL,
     controlled  INTEGER NOT NULL CHECK (controlled IN (0, 1)),
-    allergen    TEXT
+    allergen    TEXT,
+    class       TEXT NOT NULL,
+    contraindication TEXT,
+    tier        INTEGER NOT NULL CHECK (tier BETWEEN 1 AND 3),
+    prior_authorization INTEGER NOT NULL CHECK (prior_authorization IN (0, 1))
 ) STRICT;
 
 CREATE TABLE prescriptions (
@@ -46,6 +72,7 @@ CREATE TABLE prescriptions (
     dose_mg       INTEGER NOT NULL,
     times_per_day INTEGER NOT NULL,
     days          INTEGER NOT NULL,
+    refills       INTEGER NOT NULL DEFAULT 0,
     prescribed_at TEXT NOT NULL,
     prescribed_by TEXT NOT NULL,
     on_behalf_of  TEXT,
@@ -76,6 +103,7 @@ CREATE TABLE insurance (
     insurer               TEXT NOT NULL,
     plan                  TEXT NOT NULL,
     member_number         TEXT NOT NULL,
+    group_number          TEXT NOT NULL,
     copay_percent         INTEGER NOT NULL CHECK (copay_percent BETWEEN 0 AND 100),
     deductible_left_cents INTEGER NOT NULL
 ) STRICT;

@@ -1,18 +1,10 @@
 //! The page, its script and its style, all within the program.
 
-use axum::{Router, response::IntoResponse, routing::get};
-use http::header::CONTENT_TYPE;
+use demo_common::web::{Asset, SCRIPT, STYLE};
 
-const FILES: [(&str, &str, &str); 5] = [
-    ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
-    ("/medassist.css", "text/css; charset=utf-8", include_str!("assets/medassist.css")),
-    ("/medassist.js", "text/javascript; charset=utf-8", include_str!("assets/medassist.js")),
-    ("/audit-chain.js", "text/javascript; charset=utf-8", include_str!("assets/audit-chain.js")),
-    ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
+pub(super) const ASSETS: [Asset; 4] = [
+    Asset { path: "/", media_type: "text/html; charset=utf-8", contents: include_str!("assets/index.html") },
+    Asset { path: "/medassist.css", media_type: STYLE, contents: include_str!("assets/medassist.css") },
+    Asset { path: "/medassist.js", media_type: SCRIPT, contents: include_str!("assets/medassist.js") },
+    Asset { path: "/icon.svg", media_type: "image/svg+xml", contents: include_str!("assets/icon.svg") },
 ];
-
-pub(super) fn routes() -> Router {
-    FILES.into_iter().fold(Router::new(), |routes, (path, kind, contents)| {
-        routes.route(path, get(move || async move { ([(CONTENT_TYPE, kind)], contents).into_response() }))
-    })
-}

@@ -47,15 +47,44 @@ async fn each_resource_requires_its_own_scope() {
 async fn formulary_is_granted_whole_or_by_drug() {
     let hospital = Hospital::new();
     let whole = hospital.get("/formulary", &["read:formulary:*"]).await;
-    assert_eq!((whole.status.as_u16(), whole.body.as_array().unwrap().len()), (200, 9));
+    assert_eq!((whole.status.as_u16(), whole.body.as_array().unwrap().len()), (200, 10));
     let one = ["read:formulary:ramipril"];
     assert_eq!(hospital.get("/formulary", &one).await.status, 403);
     let response = hospital.get("/formulary/ramipril", &one).await;
-    let ramipril =
-        json!({"name": "ramipril", "form": "capsule", "max_dose_mg": 10, "controlled": false, "allergen": null});
+    let ramipril = json!({
+        "name": "ramipril", "form": "capsule", "max_dose_mg": 10, "controlled": false, "allergen": null,
+        "class": "ACE inhibitor", "contraindication": "pregnancy", "tier": 1, "prior_authorization": false,
+    });
     assert_eq!((response.status.as_u16(), response.body), (200, ramipril));
     assert_eq!(hospital.get("/formulary/morphine", &one).await.status, 403);
     assert_eq!(hospital.get("/formulary/arsenic", &["read:formulary:*"]).await.problem(), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn chart_has_codes_visits_flags_and_contact() {
+    let hospital = Hospital::new();
+    let records = hospital.get("/patients/P-1042/records", &["read:records:P-1042"]).await;
+    assert_eq!(
+        (&records.body[1]["text"], &records.body[1]["icd10"]),
+        (&json!("essential hypertension"), &json!("I10"))
+    );
+    let visits = hospital.get("/patients/P-1042/visits", &["read:records:P-1042"]).await;
+    let latest = json!({
+        "visited_on": "2026-11-20", "provider": "Dr Imre Vale", "complaint": "short of breath on stairs", "pulse": 96,
+        "systolic": 158, "diastolic": 92, "celsius": 36.7,
+    });
+    assert_eq!((visits.body.as_array().unwrap().len(), &visits.body[0]), (2, &latest));
+    let labs = hospital.get("/patients/P-1042/labs", &["read:labs:P-1042"]).await;
+    let flags: Vec<_> = labs.body.as_array().unwrap().iter().map(|lab| lab["flag"].as_str().unwrap()).collect();
+    assert_eq!(flags, ["high", "high", "normal"]);
+    let patient = hospital.get("/patients/P-1042", &["read:patients:P-1042"]).await;
+    assert_eq!(patient.body["contact"]["emergency_relation"], "husband");
+    let listed = hospital.get("/patients", &["read:patients:P-1042"]).await;
+    assert_eq!(listed.body[0].get("contact"), None, "a listing holds no contact");
+    for path in ["/patients/P-2077/visits", "/patients/P-2077"] {
+        let other = hospital.get(path, &["read:records:P-1042", "read:patients:P-1042"]).await;
+        assert_eq!(other.problem(), (403, "insufficient_scope"), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ async fn rejects_invalid_order_without_writing() {
         (order("ramipril", 11, 1, 1), 400, "`dose_mg` of ramipril is 1 to 10"),
         (order("ramipril", 5, 7, 1), 400, "`times_per_day` of ramipril is 1 to 6"),
         (order("ramipril", 5, 1, 91), 400, "`days` of ramipril is 1 to 90"),
+        (order("apixaban", 5, 2, 30), 409, "apixaban needs the insurer's prior authorization, which a person requests"),
         (order("amoxicillin", 500, 3, 7), 409, "the patient is allergic to penicillin, which amoxicillin contains"),
     ] {
         let response = hospital.post(PATH, WRITE, order.to_string()).await;

@@ -59,7 +59,18 @@ async fn rejects_malformed_encounter() {
 #[tokio::test]
 async fn pages_are_confined() {
     let page = Page::with_planner().await;
-    for path in ["/", "/medassist.js", "/audit-chain.js", "/medassist.css", "/icon.svg", "/api/setup"] {
+    for path in [
+        "/",
+        "/medassist.js",
+        "/dom.js",
+        "/markdown.js",
+        "/operator.js",
+        "/audit-chain.js",
+        "/operator.css",
+        "/medassist.css",
+        "/icon.svg",
+        "/api/setup",
+    ] {
         let response = page.get(path).await;
         assert_eq!(response.status, 200, "{path}");
         let policy = response.headers["content-security-policy"].to_str().unwrap();

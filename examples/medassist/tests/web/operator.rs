@@ -17,7 +17,9 @@ async fn agents_left_live_are_listed_previewed_and_revoked() {
     assert_eq!((overview["tokens"].as_array().unwrap().len(), &overview["health"]["status"]), (3, &json!("ok")));
     assert_eq!(overview["app"]["scopes"].as_array().unwrap().len(), 13);
     let tokens = overview["tokens"].as_array().unwrap();
-    let own = |token: &&serde_json::Value| token["task_id"] == "clinical-P-1042" && token["delegated_by"].is_null();
+    let own = |token: &&serde_json::Value| {
+        token["task_id"].as_str().unwrap().starts_with("clinical-P-1042-") && token["delegated_by"].is_null()
+    };
     let clinical = tokens.iter().find(own).unwrap();
     let mut revocation = json!({"level": "chain", "target": clinical["sub"], "reason": "drill", "dry_run": true});
     let preview = page.post("/api/revocations", &revocation).await.json();

@@ -25,6 +25,11 @@ pub(crate) struct Response {
     pub(crate) body: String,
 }
 
+/// Pages of a scene, without pauses.
+pub(crate) fn routes_of(scene: &Scene, model: Arc<dyn Model>) -> Router {
+    pages(scene.parties(model).unwrap(), WebOptions::default())
+}
+
 impl Page {
     pub(crate) async fn with_planner() -> Self {
         Self::with(Arc::new(planner())).await
@@ -32,7 +37,7 @@ impl Page {
 
     pub(crate) async fn with(model: Arc<dyn Model>) -> Self {
         let scene = Scene::set().await.unwrap();
-        let routes = pages(scene.parties(model).unwrap(), WebOptions::default());
+        let routes = routes_of(&scene, model);
         Self { scene, routes }
     }
 

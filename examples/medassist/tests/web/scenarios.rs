@@ -52,7 +52,7 @@ async fn prescription_is_refused_without_delegated_token_and_written_with_it() {
         refused[0]["rule"],
         json!({
             "route": "POST /patients/P-1042/prescriptions", "needed": "write:prescriptions:P-1042",
-            "held": ["read:formulary:*", "read:interactions:P-1042"], "http_status": 403,
+            "held": ["read:formulary:*", "read:interactions:P-1042"], "is_held": false, "http_status": 403,
         })
     );
     let delegated = of_kind(&steps, "delegated");

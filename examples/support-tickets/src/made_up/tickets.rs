@@ -4,7 +4,7 @@ use super::{Expected, PreparedTicket};
 use crate::run::Outcome;
 
 /// All one-click tickets.
-pub const TICKETS: [PreparedTicket; 6] = [
+pub const TICKETS: [PreparedTicket; 7] = [
     PreparedTicket {
         key: "refund",
         title: "Charged twice",
@@ -59,6 +59,16 @@ pub const TICKETS: [PreparedTicket; 6] = [
         text: "This is Greta Halvorsen, customer C-2041, writing from another address. Please refund 24.00 EUR.",
         expires: false,
         expected: Expected { outcome: Outcome::NotVerified, allowed: &[], refused: &[], tokens: 1 },
+    },
+    PreparedTicket {
+        key: "thanks",
+        title: "A word of thanks",
+        shows: "Triage finds nothing to do: a direct reply, and no agent with a customer's scope.",
+        sender: "priya@raman.example",
+        subject: "Well done",
+        text: "Thank you for the quick help yesterday!\nPriya",
+        expires: false,
+        expected: Expected { outcome: Outcome::Answered, allowed: &[], refused: &[], tokens: 1 },
     },
     PreparedTicket {
         key: "expiry",

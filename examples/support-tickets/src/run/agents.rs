@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use agentwrit_client::{Agent, ClientError};
 use agentwrit_verify::{Clock, SystemClock};
+use demo_common::service_client::ServiceRequest;
 use http::StatusCode;
 
 use super::{EventKind, Role, RunLog, StepError};
-use crate::{client::ServiceRequest, desk::Desk};
+use crate::desk::Desk;
 
 /// Timeout for a token's end to become visible at the service, which takes milliseconds.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +55,8 @@ impl<'a> Agents<'a> {
         ttl: Duration,
         probe: ServiceRequest,
     ) -> Result<Agent, StepError> {
-        let agent = self.request(scopes, ttl).await.map_err(|error| StepError::Other(error.into()))?;
+        let failed = |error| StepError::Other(format!("the {role} agent could not be registered: {error}").into());
+        let agent = self.request(scopes, ttl).await.map_err(failed)?;
         self.keep(role, agent.clone(), probe);
         let valid = self.desk.client().validate(agent.token().expose()).await;
         let valid = valid.map_err(|error| StepError::Other(error.into()))?.is_valid();
@@ -87,14 +89,18 @@ impl<'a> Agents<'a> {
     }
 
     /// Waits until the token of a role has expired by itself.
-    pub(super) async fn expire(&mut self, role: Role) {
+    pub(super) async fn expire(&mut self, role: Role) -> Result<(), StepError> {
         for agent in self.registered.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
             let expires_at = agent.agent.expires_at();
             self.log.record(EventKind::Waiting { role, expires_at: expires_at.seconds() });
-            tokio::time::sleep(expires_at.saturating_since(SystemClock.now())).await;
+            tokio::select! {
+                () = tokio::time::sleep(expires_at.saturating_since(SystemClock.now())) => {}
+                () = self.desk.runs().stopped() => return Err(StepError::Stopping),
+            }
             agent.ended = true;
-            self.log.record(EventKind::Ended { role, how: "expired" });
+            self.log.record(EventKind::Ended { role, agent_id: agent.agent.id().to_string(), how: "expired" });
         }
+        Ok(())
     }
 
     /// Releases all agents that have not ended.
@@ -112,10 +118,18 @@ impl<'a> Agents<'a> {
                 Ok((service, broker_valid)) => {
                     let is_rejected = service == StatusCode::UNAUTHORIZED && !broker_valid;
                     rejected += usize::from(is_rejected);
-                    let (role, service_status) = (agent.role, service.as_u16());
-                    self.log.record(EventKind::Proof { role, service_status, broker_valid, rejected: is_rejected });
+                    self.log.record(EventKind::Proof {
+                        role: agent.role,
+                        agent_id: agent.agent.id().to_string(),
+                        service_status: service.as_u16(),
+                        broker_valid,
+                        rejected: is_rejected,
+                    });
                 }
-                Err(error) => self.log.record(EventKind::Failed { error: error.to_string() }),
+                Err(error) => {
+                    let error = format!("the {} token could not be checked: {error}", agent.role);
+                    self.log.record(EventKind::Failed { error });
+                }
             }
             self.log.pause().await;
         }
@@ -125,11 +139,12 @@ impl<'a> Agents<'a> {
 
 impl RunAgent {
     async fn release(&mut self, desk: &Desk, log: &RunLog) {
+        let (role, agent_id) = (self.role, self.agent.id().to_string());
         // The token in hand is of the released session afterwards: kept for the proof.
-        match desk.client().release(&self.agent.token()).await {
-            Ok(()) => log.record(EventKind::Ended { role: self.role, how: "released" }),
-            Err(error) => log.record(EventKind::Failed { error: error.to_string() }),
-        }
+        log.record(match desk.client().release(&self.agent.token()).await {
+            Ok(()) => EventKind::Ended { role, agent_id, how: "released" },
+            Err(error) => EventKind::Failed { error: format!("the {role} token could not be released: {error}") },
+        });
         self.ended = true;
     }
 
@@ -137,7 +152,8 @@ impl RunAgent {
     async fn present_ended(&self, desk: &Desk) -> Result<(StatusCode, bool), StepError> {
         let started = Instant::now();
         loop {
-            let service = desk.service().send(&self.agent.authorization(), &self.probe).await?.status();
+            let authorization = self.agent.authorization();
+            let service = desk.service().send(Some(&authorization), &self.probe).await?.status;
             let valid = desk.client().validate(self.agent.token().expose()).await;
             let valid = valid.map_err(|error| StepError::Other(error.into()))?.is_valid();
             if (service == StatusCode::UNAUTHORIZED && !valid) || started.elapsed() >= END_TIMEOUT {

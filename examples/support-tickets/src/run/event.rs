@@ -62,6 +62,8 @@ pub enum EventKind {
     AgentCreated { role: Role, agent_id: String, scopes: Vec<String>, ttl: u64, expires_at: u64 },
     /// The broker was asked whether the agent's token is valid.
     Validated { role: Role, valid: bool },
+    /// The model sorted the ticket.
+    Triaged { priority: String, category: String, summary: String, needs_knowledge: bool, needs_response: bool },
     /// The model's message.
     Model { role: Role, text: String },
     /// The model asks for a tool.
@@ -75,9 +77,9 @@ pub enum EventKind {
     /// The desk waits for a token to expire.
     Waiting { role: Role, expires_at: u64 },
     /// An agent's token ended.
-    Ended { role: Role, how: &'static str },
+    Ended { role: Role, agent_id: String, how: &'static str },
     /// An ended token was presented to service and broker.
-    Proof { role: Role, service_status: u16, broker_valid: bool, rejected: bool },
+    Proof { role: Role, agent_id: String, service_status: u16, broker_valid: bool, rejected: bool },
     /// Reply to the customer.
     Reply { text: String },
     /// The run cannot go on.
@@ -94,6 +96,12 @@ impl fmt::Display for EventKind {
             Self::Validated { role, valid } => {
                 write!(f, "{role} token is {} at the broker", if *valid { "valid" } else { "invalid" })
             }
+            Self::Triaged { priority, category, summary, needs_knowledge, needs_response } => {
+                let needs = [(*needs_knowledge, "knowledge"), (*needs_response, "response")];
+                let needs: Vec<_> = needs.iter().filter(|(is_needed, _)| *is_needed).map(|(_, what)| *what).collect();
+                let needs = if needs.is_empty() { "nothing".to_owned() } else { needs.join(" and ") };
+                write!(f, "triage: {priority} {category}, needs {needs}; {summary:?}")
+            }
             Self::Model { role, text } => write!(f, "{role} model: {text:?}"),
             Self::ToolCalled { role, tool, arguments } => write!(f, "{role} calls {tool} {arguments}"),
             Self::Allowed { request, status, scope, .. } => write!(f, "  allowed {status} within {scope}  ({request})"),
@@ -103,7 +111,7 @@ impl fmt::Display for EventKind {
             Self::Gate { customer: Some(customer), rule } => write!(f, "identity gate: {customer}; {rule}"),
             Self::Gate { customer: None, rule } => write!(f, "identity gate: not verified; {rule}"),
             Self::Waiting { role, .. } => write!(f, "waiting for the {role} token to expire"),
-            Self::Ended { role, how } => write!(f, "{role} token {how}"),
+            Self::Ended { role, how, .. } => write!(f, "{role} token {how}"),
             Self::Proof { role, service_status, broker_valid, .. } => {
                 write!(f, "{role} token: {service_status} at the service, valid={broker_valid} at the broker")
             }

@@ -4,11 +4,12 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use demo_common::service::{Object, ServiceError};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Service, error::ServiceError, extract::Object};
+use super::Service;
 use crate::store::{Balance, Customer, Note, Refund};
 
 /// Maximum length of a note, in bytes.

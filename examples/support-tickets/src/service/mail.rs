@@ -1,10 +1,11 @@
 //! `/mail/…`: mail to colleagues, and mail out of the company, each with a scope of its own.
 
 use axum::{Json, extract::State};
+use demo_common::service::{Object, ServiceError};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{Service, error::ServiceError, extract::Object};
+use super::Service;
 use crate::store::Mail;
 
 /// Domain of the company's own addresses.

@@ -9,28 +9,22 @@
 use std::{fmt, sync::Arc};
 
 use agentwrit_tower::{Authenticate, RequireScope};
-use agentwrit_verify::{Verifier, remote::Follower};
+use agentwrit_verify::Verifier;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{delete, get, post},
 };
+use demo_common::service::{MAX_BODY, finish, method_not_allowed, unknown_path};
 use http::Method;
-use tokio::net::TcpListener;
 
-use crate::{Failure, store::Store};
+use crate::store::Store;
 
 mod customers;
-mod error;
-mod extract;
 mod knowledge;
 mod mail;
-mod response;
 mod tickets;
-
-/// Limit of a request body: a mail's text.
-const MAX_BODY: usize = 16 * 1024;
 
 /// State of the handlers.
 #[derive(Clone)]
@@ -64,22 +58,12 @@ pub fn routes(store: Arc<Store>, verifier: Verifier) -> Router {
         .route("/knowledge", get(knowledge::search).layer(RequireScope::new("read:kb:*")))
         .route("/mail/internal", post(mail::internal).layer(RequireScope::new("write:email:internal")))
         .route("/mail/external", post(mail::external).layer(RequireScope::new("write:email:external")))
-        .fallback(response::unknown_path)
-        .method_not_allowed_fallback(response::method_not_allowed)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Authenticate::new(verifier))
-        .layer(middleware::from_fn(response::finish))
+        .layer(middleware::from_fn(finish))
         .with_state(Service { store })
-}
-
-/// Serves the API until the listener fails. The service follows the broker's keys and revocations.
-///
-/// # Errors
-///
-/// When the follower cannot start or the listener fails.
-pub async fn serve(broker_url: &str, issuer: &str, store: Arc<Store>, listener: TcpListener) -> Result<(), Failure> {
-    let broker = Follower::builder(broker_url).issuer(issuer).start().await?;
-    Ok(axum::serve(listener, routes(store, broker.verifier().build())).await?)
 }
 
 impl fmt::Debug for Service {

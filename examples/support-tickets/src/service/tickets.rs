@@ -4,8 +4,9 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use demo_common::service::ServiceError;
 
-use super::{Service, error::ServiceError};
+use super::Service;
 use crate::store::{SenderCheck, Ticket};
 
 pub(super) async fn show(State(service): State<Service>, Path(id): Path<String>) -> Result<Json<Ticket>, ServiceError> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use demo_common::service::ServiceError;
 use serde::{Deserialize, Serialize};
 
 /// Customer.
@@ -16,8 +17,20 @@ pub struct Customer {
     pub email: String,
     /// Plan.
     pub plan: String,
+    /// Status of the account.
+    pub status: AccountStatus,
     /// Customer since.
     pub since: String,
+}
+
+/// Status of a customer's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountStatus {
+    /// In use.
+    Active,
+    /// Suspended, for example after an unpaid charge.
+    Suspended,
 }
 
 /// Account of a customer, in cents.
@@ -90,6 +103,8 @@ pub struct Mail {
 /// Article of the knowledge base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Article {
+    /// Category.
+    pub category: String,
     /// Title.
     pub title: String,
     /// Text.
@@ -112,6 +127,8 @@ pub enum Refused {
         /// Limit in cents.
         limit: u64,
     },
+    /// Refund to a suspended account.
+    Suspended(String),
     /// Ticket that has its refund.
     AlreadyRefunded(String),
     /// Ticket of another sender.
@@ -137,6 +154,7 @@ impl fmt::Display for Refused {
                     euros(*limit)
                 )
             }
+            Self::Suspended(id) => write!(f, "the account of `{id}` is suspended: a person approves its refunds"),
             Self::AlreadyRefunded(id) => write!(f, "ticket `{id}` already has a refund"),
             Self::NotCustomersTicket { ticket, customer } => {
                 write!(f, "ticket `{ticket}` was not sent by customer `{customer}`")
@@ -146,6 +164,20 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+impl From<Refused> for ServiceError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoTicket(name) => Self::NotFound { kind: "ticket", name },
+            Refused::NoCustomer(name) => Self::NotFound { kind: "customer", name },
+            Refused::Amount(_) => Self::invalid(refused.to_string()),
+            Refused::AboveLimit { .. }
+            | Refused::Suspended(_)
+            | Refused::AlreadyRefunded(_)
+            | Refused::NotCustomersTicket { .. } => Self::conflict(refused.to_string()),
+        }
+    }
+}
 
 /// Formats cents.
 pub(crate) fn euros(cents: u64) -> String {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,11 +9,12 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
-    response::{
-        IntoResponse, Response,
-        sse::{self, KeepAlive, Sse},
-    },
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response, sse},
+};
+use demo_common::{
+    random_hex,
+    web::{PageError, event, event_stream},
 };
 use futures_util::{Stream, stream};
 use serde::Deserialize;
@@ -25,9 +25,6 @@ use crate::{
     TICKETS,
     run::{NewTicket, RunLog, run},
 };
-
-/// Runs at a time.
-const MAX_ACTIVE: usize = 8;
 
 /// Runs whose events are kept.
 const MAX_KEPT: usize = 64;
@@ -53,17 +50,12 @@ impl Runs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a run; none when too many are active.
-    fn add(&self, id: String, log: Arc<RunLog>) -> Option<()> {
+    fn add(&self, id: String, log: Arc<RunLog>) {
         let mut runs = self.lock();
-        if runs.iter().filter(|(_, log)| !log.is_finished()).count() >= MAX_ACTIVE {
-            return None;
-        }
         runs.push_back((id, log));
         if runs.len() > MAX_KEPT {
             runs.pop_front();
         }
-        Some(())
     }
 
     fn log(&self, id: &str) -> Option<Arc<RunLog>> {
@@ -80,11 +72,7 @@ enum RunRequest {
 }
 
 /// Starts a run, which goes on when the page is closed: its agents are released in any case.
-pub(super) async fn start(State(page): State<Page>, headers: HeaderMap, body: Bytes) -> Response {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if media_type.split(';').next().map(str::trim) != Some("application/json") {
-        return rejected(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json");
-    }
+pub(super) async fn start(State(page): State<Page>, body: Bytes) -> Result<Response, PageError> {
     let ticket = match agentwrit_json::object_from_slice(&body, MAX_DEPTH) {
         Ok(RunRequest::Prepared { ticket: key }) => TICKETS.iter().find(|ticket| ticket.key == key).map(Into::into),
         Ok(RunRequest::Own { sender, authenticated, subject, text, expires }) => {
@@ -94,43 +82,37 @@ pub(super) async fn start(State(page): State<Page>, headers: HeaderMap, body: By
         }
         Err(_) => None,
     };
-    let Some(ticket) = ticket else {
-        return rejected(
-            StatusCode::BAD_REQUEST,
-            "a ticket needs a sender, a subject and a text of at most 10,000 bytes",
-        );
-    };
-    let mut id = [0; 8];
-    if getrandom::fill(&mut id).is_err() {
-        return rejected(StatusCode::SERVICE_UNAVAILABLE, "no randomness for the run's id");
-    }
-    let (id, log) = (data_encoding::HEXLOWER.encode(&id), Arc::new(RunLog::new(page.pace)));
-    if page.runs.add(id.clone(), Arc::clone(&log)).is_none() {
-        return rejected(StatusCode::TOO_MANY_REQUESTS, "too many tickets at a time; try again in a moment");
-    }
+    let ticket = ticket.ok_or_else(|| {
+        PageError::Invalid("a ticket needs a sender, a subject and a text of at most 10,000 bytes".to_owned())
+    })?;
+    let id = random_hex::<8>().map_err(|_| PageError::Internal("no randomness for the run's id"))?;
+    let place = page.desk.runs().begin();
+    let place = place.ok_or(PageError::TooMany("too many tickets at a time; try again in a moment"))?;
+    let log = Arc::new(RunLog::new(page.pace));
+    page.runs.add(id.clone(), Arc::clone(&log));
     let desk = Arc::clone(&page.desk);
-    tokio::spawn(async move { run(&desk, &ticket, &log).await });
-    (StatusCode::CREATED, Json(json!({"run": id}))).into_response()
+    tokio::spawn(async move {
+        run(&desk, &ticket, &log).await;
+        drop(place);
+    });
+    Ok((StatusCode::CREATED, Json(json!({"run": id}))).into_response())
 }
 
 /// Streams a run's events from the beginning, or after `Last-Event-ID`.
-pub(super) async fn events(State(page): State<Page>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let Some(log) = page.runs.log(&id) else {
-        return rejected(StatusCode::NOT_FOUND, "there is no such run");
-    };
+pub(super) async fn events(
+    State(page): State<Page>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, PageError> {
+    let log = page.runs.log(&id).ok_or(PageError::NotFound("there is no such run"))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<usize>().ok());
     let first = last.map_or(0, |last| last.saturating_add(1));
-    Sse::new(stream(log, first)).keep_alive(KeepAlive::default()).into_response()
+    Ok(event_stream(stream(log, first)))
 }
 
-fn stream(log: Arc<RunLog>, first: usize) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+fn stream(log: Arc<RunLog>, first: usize) -> impl Stream<Item = sse::Event> {
     stream::unfold((log, first), async |(log, index)| {
-        let event = log.event(index).await?;
-        let encoded = serde_json::to_string(&event).unwrap_or_default();
-        Some((Ok(sse::Event::default().id(index.to_string()).data(encoded)), (log, index + 1)))
+        let next = event(&log.event(index).await?).id(index.to_string());
+        Some((next, (log, index + 1)))
     })
-}
-
-fn rejected(status: StatusCode, error: &'static str) -> Response {
-    (status, Json(json!({"error": error}))).into_response()
 }

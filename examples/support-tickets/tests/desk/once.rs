@@ -6,17 +6,17 @@ use agentwrit_broker::{Broker, Config};
 use agentwrit_client::{Client, NewApp};
 use support_tickets::{TICKETS, desk::CEILING, headless::differences};
 
-fn program(arguments: &[&str]) -> Output {
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_support-tickets"));
     for variable in ["LLM_BASE_URL", "LLM_API_KEY", "LLM_MODEL"] {
         command.env_remove(variable);
     }
-    command.args(["--once", "--expiry", "3"]).args(arguments).output().unwrap()
+    command.args(["--once", "--expiry", "3"]).args(arguments).envs(environment.iter().copied()).output().unwrap()
 }
 
 #[test]
 fn answers_all_prepared_tickets_and_exits_0() {
-    let output = program(&[]);
+    let output = program(&[], &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for ticket in TICKETS {
@@ -37,8 +37,11 @@ async fn uses_running_broker_and_exits_1_when_its_app_may_do_too_much() {
         let app = admin.create_app(&NewApp::new(name, scopes).unwrap()).await.unwrap();
         let (id, secret) = (app.record.client_id, app.client_secret);
         let url = url.clone();
-        let arguments = move || program(&["--broker", &url, "--client-id", &id, "--client-secret", secret.expose()]);
-        let output = tokio::task::spawn_blocking(arguments).await.unwrap();
+        let run = move || {
+            let credentials = [("AGENTWRIT_CLIENT_ID", &*id), ("AGENTWRIT_CLIENT_SECRET", secret.expose())];
+            program(&["--broker", &url], &credentials)
+        };
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.success(), succeeds, "{text}{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(text.contains("the app's ceiling allows write:email:external; narrow it"), !succeeds, "{text}");

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_model::Model;
+use demo_common::testing::EventReader;
 use serde_json::{Value, json};
 use support_tickets::{desk::Desk, planner, web::Page};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// Lifetime of the token that is left to expire. Its first second has begun when the token is issued.
-const EXPIRY: Duration = Duration::from_secs(3);
+pub(crate) const EXPIRY: Duration = Duration::from_secs(3);
 
 pub(crate) struct Running {
     pub(crate) desk: Arc<Desk>,
@@ -23,11 +24,15 @@ impl Running {
     }
 
     pub(crate) async fn with_model(model: Arc<dyn Model>) -> Self {
-        let desk = Arc::new(Desk::start(None, model, EXPIRY).await.unwrap());
+        Self::of(Desk::start(None, model, EXPIRY).await.unwrap()).await
+    }
+
+    pub(crate) async fn of(desk: Desk) -> Self {
+        let desk = Arc::new(desk);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let page = Page::new(Arc::clone(&desk), Duration::ZERO);
-        let serving = tokio::spawn(async move { page.serve(listener, std::future::pending()).await.unwrap() });
+        let serving = tokio::spawn(async move { page.serve(listener).await.unwrap() });
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
         Self { desk, url, http, serving }
     }
@@ -39,15 +44,19 @@ impl Running {
         (status, serde_json::from_str(&response.text().await.unwrap()).unwrap())
     }
 
-    /// Runs a ticket and returns its events once the stream has ended.
-    pub(crate) async fn run(&self, body: &Value) -> Vec<Value> {
+    /// Starts a run and opens the stream of its events.
+    pub(crate) async fn open(&self, body: &Value) -> EventReader {
         let (status, body) = self.post(body).await;
         assert_eq!(status, 201, "{body}");
         let response = self.http.get(format!("{}/runs/{}/events", self.url, body["run"].as_str().unwrap()));
         let response = response.send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let text = response.text().await.unwrap();
-        text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|e| serde_json::from_str(e).unwrap()).collect()
+        EventReader::new(response)
+    }
+
+    /// Runs a ticket and returns its events once the stream has ended.
+    pub(crate) async fn run(&self, body: &Value) -> Vec<Value> {
+        self.open(body).await.rest().await.unwrap()
     }
 
     pub(crate) async fn own(&self, sender: &str, text: &str) -> Vec<Value> {

@@ -86,6 +86,21 @@ async fn limits_refunds_whatever_the_scope() {
 }
 
 #[tokio::test]
+async fn suspended_account_gets_no_refund() {
+    let desk = Running::start().await;
+    let ticket = desk.desk.store().file_ticket("otso@kivela.example", true, "s", "t");
+    let token = agent(&desk, &["write:billing:C-2188", "read:customers:C-2188"]).await;
+    let (_, _, profile) = send(&desk, Some(&token), Method::GET, "/customers/C-2188", None).await;
+    assert_eq!((&profile["status"], &profile["plan"]), (&json!("suspended"), &json!("Solo")));
+    let body = json!({"ticket_id": ticket, "amount_cents": 100});
+    let (status, _, body) = send(&desk, Some(&token), Method::POST, "/customers/C-2188/refunds", Some(body)).await;
+    assert_eq!(
+        (status, &body["detail"]),
+        (409, &json!("the account of `C-2188` is suspended: a person approves its refunds"))
+    );
+}
+
+#[tokio::test]
 async fn sends_internal_mail_to_company_addresses_only() {
     let desk = Running::start().await;
     let token = agent(&desk, &["write:email:internal"]).await;

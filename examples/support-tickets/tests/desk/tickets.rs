@@ -86,6 +86,40 @@ async fn stops_at_identity_gate_when_address_has_two_owners_or_is_not_authentica
 }
 
 #[tokio::test]
+async fn ticket_that_needs_nothing_gets_direct_reply_without_customers_scope() {
+    let desk = Running::start().await;
+    let events = desk.run(&json!({"ticket": "thanks"})).await;
+    assert_eq!(of_type(&events, "triaged")[0]["needs_response"], false);
+    assert_eq!(scopes(&events).len(), 1, "triage alone");
+    assert_eq!(of_type(&events, "reply")[0]["text"], "Thank you for your kind words. We pass them on to the team.");
+    assert_ends(&events, "answered", 1);
+}
+
+#[tokio::test]
+async fn identity_gate_compares_whole_addresses() {
+    let desk = Running::start().await;
+    for sender in [
+        "greta",
+        "greta@halvorsen",
+        "a",
+        "Greta Halvorsen",
+        "C-2041",
+        "xgreta@halvorsen.example",
+        "greta@halvorsen.example.evil.example",
+        "greta@halvorsen.example, x@evil.example",
+        "Greta <greta@halvorsen.example>",
+        "greta@halvorsen.example\n",
+        "%",
+        "*",
+    ] {
+        let events = desk.own(sender, "I am Greta Halvorsen, C-2041: refund 5.00 EUR").await;
+        let is_address = sender.trim() == "greta@halvorsen.example";
+        assert_eq!(of_type(&events, "gate")[0]["customer"].is_string(), is_address, "{sender:?}");
+        assert_eq!(scopes(&events).iter().any(|(role, _)| role == "response"), is_address, "{sender:?}");
+    }
+}
+
+#[tokio::test]
 async fn lets_token_expire_that_was_valid_and_is_never_released() {
     let desk = Running::start().await;
     let events = desk.run(&json!({"ticket": "expiry"})).await;

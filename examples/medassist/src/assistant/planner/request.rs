@@ -5,8 +5,9 @@ use agent_model::Message;
 use crate::PatientId;
 
 /// Drugs with the dose that an order without one gets.
-const DRUGS: [(&str, u64); 9] = [
+const DRUGS: [(&str, u64); 10] = [
     ("amoxicillin", 500),
+    ("apixaban", 5),
     ("furosemide", 40),
     ("ibuprofen", 400),
     ("metformin", 500),
@@ -18,8 +19,9 @@ const DRUGS: [(&str, u64); 9] = [
 ];
 
 /// Words that ask for a tool that reads.
-const READS: [(&str, &[&str]); 5] = [
+const READS: [(&str, &[&str]); 6] = [
     ("read_chart", &["chart", "record", "diagnos", "allerg", "history"]),
+    ("read_visits", &["visit", "vital"]),
     ("read_labs", &["lab", "blood test", "results"]),
     ("read_notes", &["notes"]),
     ("read_invoices", &["bill", "invoice", "charged", "claim"]),

@@ -9,7 +9,7 @@ const MAX_ENTRIES: usize = 6;
 
 pub(super) fn write(wishes: &Wishes, done: &[Outcome<'_>]) -> String {
     if wishes.is_empty() {
-        return "I know the words chart, labs, notes, invoices, insurance, claim, formulary, \"prescribe <drug>\" and \
+        return "I know the words chart, visits, labs, notes, invoices, insurance, claim, formulary, \"prescribe <drug>\" and \
                 \"note: <text>\". The request has none of them, so nothing was done."
             .to_owned();
     }
@@ -22,6 +22,7 @@ fn line(outcome: &Outcome<'_>) -> String {
     let of = patient.map(|patient| format!(" of {patient}")).unwrap_or_default();
     let subject = match outcome.tool {
         "read_chart" => format!("Chart{of}"),
+        "read_visits" => format!("Visits{of}"),
         "read_labs" => format!("Labs{of}"),
         "read_notes" => format!("Notes{of}"),
         "write_note" => format!("Note in the file{of}"),
@@ -69,7 +70,8 @@ fn entry_text(tool: &str, entry: &Value) -> String {
     };
     match tool {
         "read_chart" => format!("{} {}", text("kind"), text("text")),
-        "read_labs" => format!("{} {} {} (reference {})", text("test"), text("value"), text("unit"), text("reference")),
+        "read_visits" => format!("{} {}", text("visited_on"), text("complaint")),
+        "read_labs" => lab(&text),
         "read_notes" => format!("\"{}\" ({})", text("text"), text("author")),
         "write_note" => format!("written as number {}", text("id")),
         "list_formulary" => text("name"),
@@ -81,6 +83,11 @@ fn entry_text(tool: &str, entry: &Value) -> String {
         "file_claim" => format!("filed; insurer {}, patient {}", money("insurer_cents"), money("patient_cents")),
         _ => entry.to_string(),
     }
+}
+
+fn lab(text: &dyn Fn(&str) -> String) -> String {
+    let result = [text("test"), text("value"), text("unit")].join(" ");
+    format!("{result} ({}, reference {})", text("flag"), text("reference"))
 }
 
 fn prescription(entry: &Value, text: &dyn Fn(&str) -> String) -> String {

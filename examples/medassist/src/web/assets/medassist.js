@@ -1,56 +1,8 @@
-// Script of the pages. Every text comes in through `textContent`: nothing of a request, a patient, a model or an agent is
-// parsed as HTML.
+// Script of the pages.
 
-import { verifyChain } from "./audit-chain.js";
-
-const $ = (id) => document.getElementById(id);
-
-/** Builds an element: properties, then children (nodes or texts). */
-function el(name, properties = {}, ...children) {
-  const { data, attributes, ...rest } = properties;
-  const node = Object.assign(document.createElement(name), rest);
-  Object.assign(node.dataset, data);
-  for (const [key, value] of Object.entries(attributes ?? {})) node.setAttribute(key, value);
-  node.append(...children.filter((child) => child !== undefined && child !== null));
-  return node;
-}
-
-async function fetchJson(path, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const response = await fetch(path, options);
-  const type = response.headers.get("content-type") ?? "";
-  const content = type.includes("json") ? await response.json() : { error: await response.text() };
-  if (!response.ok) throw new Error(content.error || `status ${response.status}`);
-  return content;
-}
-
-// ---- Tabs ----
-
-const tabs = [...document.querySelectorAll("[role=tab]")];
-
-function select(tab, focus) {
-  for (const other of tabs) {
-    const selected = other === tab;
-    other.setAttribute("aria-selected", String(selected));
-    other.tabIndex = selected ? 0 : -1;
-    $(other.getAttribute("aria-controls")).hidden = !selected;
-  }
-  if (focus) tab.focus();
-  const page = tab.id.replace("tab-", "");
-  history.replaceState(null, "", `#${page}`);
-  if (page === "audit") loadAudit();
-  if (page === "operator") loadOperator();
-}
-
-for (const [index, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => select(tab));
-  tab.addEventListener("keydown", (event) => {
-    const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: tabs.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    select(tabs[(to + tabs.length) % tabs.length], true);
-  });
-}
+import { $, count, el, fetchJson, jsonRequest, markCurrent, scrollIfFar, setUpTabs, shortId, timeLeft } from "./dom.js";
+import { markdown } from "./markdown.js";
+import { buildAudit, buildOperator, loadAudit, loadOperator } from "./operator.js";
 
 // ---- Encounter ----
 
@@ -58,23 +10,6 @@ let cards = new Map();
 let encounterId;
 let running;
 
-/** Returns the last two segments of a SPIFFE id (task and instance), which may break after the slash and nowhere else. */
-function shortId(id) {
-  const segments = String(id).split("/");
-  const shown = el("span", { className: "id", title: id });
-  if (segments.length < 3) shown.append(id);
-  else shown.append(`${segments.at(-2)}/`, el("wbr"), segments.at(-1));
-  return shown;
-}
-
-/** Returns a text that may break after each underscore. */
-function breakable(text) {
-  const shown = el("span");
-  for (const part of String(text).split(/(?<=_)/)) shown.append(part, el("wbr"));
-  return shown;
-}
-
-const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const category = (scope) => (/^[a-z]+:(records|labs|notes)/.test(scope) ? "clinical" : /prescription|formulary|interactions/.test(scope) ? "prescription" : /billing|insurance|claims/.test(scope) ? "billing" : "other");
 
 function scopeList(scopes, needed) {
@@ -92,10 +27,10 @@ function valueNode(value) {
 }
 
 function ruleNode(rule) {
-  const met = rule.http_status !== 403;
-  return el("div", { className: `rule ${met ? "met" : "unmet"}` },
+  const [verdict, text] = { true: ["met", " · held"], false: ["unmet", " · not held"], null: ["", ""] }[rule.is_held];
+  return el("div", { className: `rule ${verdict}` },
     el("p", {}, el("code", { textContent: rule.route }), ` responded ${rule.http_status}`),
-    rule.needed && el("p", {}, "needs ", el("code", { className: "needed", textContent: rule.needed }), met ? " · held" : " · not held"),
+    rule.needed && el("p", {}, "needs ", el("code", { className: "needed", textContent: rule.needed }), text),
     el("div", {}, el("span", { className: "soft", textContent: "token holds " }), scopeList(rule.held, rule.needed)));
 }
 
@@ -116,7 +51,7 @@ function showStep(step) {
   for (const card of step.cards) cards.set(card.key, card);
   if (step.cards.length) showCards();
   if (step.kind === "answer") {
-    $("answer").textContent = step.fields[0].value;
+    $("answer").replaceChildren(...markdown(step.fields[0].value));
     $("answer-panel").hidden = false;
   }
 }
@@ -125,18 +60,13 @@ function stateOf(card) {
   return card.state === "live" && card.expires_at * 1000 <= Date.now() ? "expired" : card.state;
 }
 
-function timeLeft(card) {
-  const seconds = Math.max(0, Math.ceil(card.expires_at - Date.now() / 1000));
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")} left`;
-}
-
 function showCards() {
   $("no-cards").hidden = cards.size > 0;
   $("cards").replaceChildren(...[...cards.values()].map((card) => {
     const state = stateOf(card);
     return el("li", { className: `card ${card.category}`, data: { key: card.key, state } },
       el("p", { className: "card-head" }, el("strong", { textContent: card.parent ? `${card.category}, delegated` : card.category }), el("span", { className: `tag ${state}`, textContent: state }),
-        el("span", { className: "left", textContent: state === "live" ? timeLeft(card) : "" })),
+        el("span", { className: "left", textContent: state === "live" ? timeLeft(card.expires_at) : "" })),
       el("p", {}, shortId(card.agent_id)),
       card.token_id && el("p", { className: "soft" }, "token ", el("span", { className: "id", textContent: card.token_id })),
       scopeList(card.scopes));
@@ -163,9 +93,8 @@ function tick() {
     const card = cards.get(node.dataset.key);
     const state = stateOf(card);
     if (state !== node.dataset.state) return showCards();
-    if (state === "live") node.querySelector(".left").textContent = timeLeft(card);
+    if (state === "live") node.querySelector(".left").textContent = timeLeft(card.expires_at);
   }
-  for (const node of document.querySelectorAll("#holders .time")) node.textContent = timeLeft({ expires_at: Number(node.dataset.expires) });
 }
 setInterval(tick, 1000);
 
@@ -174,7 +103,7 @@ async function refreshCards() {
   if (running || !encounterId || ![...cards.values()].some((card) => stateOf(card) === "live")) return;
   try {
     const states = await fetchJson(`/api/encounters/${encounterId}/cards`);
-    for (const [key, state] of Object.entries(states)) cards.get(key).state = state;
+    for (const [key, state] of Object.entries(states)) if (cards.has(key)) cards.get(key).state = state;
     showCards();
   } catch {
     encounterId = undefined; // The program was restarted: its tokens expire.
@@ -194,11 +123,10 @@ async function runEncounter(request) {
   $("state").textContent = "Running …";
   $("stop").hidden = false;
   // The trace lies far below the buttons, unless the window is tall.
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if ($("trace").getBoundingClientRect().top > innerHeight / 2) $("state").scrollIntoView({ behavior: still ? "auto" : "smooth" });
+  scrollIfFar($("state"), $("trace"));
   const started = performance.now();
   try {
-    const response = await fetch("/api/encounters", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request), signal: abort.signal });
+    const response = await fetch("/api/encounters", { ...jsonRequest(request), signal: abort.signal });
     if (!response.ok) throw new Error((await response.json()).error);
     for await (const { event, data } of serverSentEvents(response.body)) {
       if (event === "encounter") encounterId = data.id;
@@ -210,16 +138,28 @@ async function runEncounter(request) {
     $("state").textContent = `Complete: ${count(steps, "step")}, ${denied} refused, ${((performance.now() - started) / 1000).toFixed(1)} s.`;
   } catch (error) {
     if (running !== abort) return;
-    $("state").textContent = abort.signal.aborted ? "Stopped: the agents are released." : `Failed: ${error.message}`;
-    if (abort.signal.aborted) {
-      for (const card of cards.values()) if (card.state === "live") card.state = "released";
-      showCards();
-    }
+    $("state").textContent = abort.signal.aborted ? "Stopping …" : `Failed: ${error.message}`;
+    if (abort.signal.aborted) await settle();
   } finally {
     if (running === abort) {
       running = undefined;
       $("stop").hidden = true;
     }
+  }
+}
+
+/** Shows the states of the credentials once an encounter that was stopped has ended. */
+async function settle() {
+  const id = encounterId;
+  try {
+    const states = id ? await fetchJson(`/api/encounters/${id}/cards`) : {};
+    if (id !== encounterId) return;
+    for (const [key, state] of Object.entries(states)) if (cards.has(key)) cards.get(key).state = state;
+    showCards();
+    const live = Object.values(states).filter((state) => state === "live").length;
+    $("state").textContent = live ? `Stopped: ${count(live, "token")} could not be released, and will expire.` : "Stopped: the agents are released.";
+  } catch (error) {
+    $("state").textContent = `Stopped. The states of the agents are not known: ${error.message}`;
   }
 }
 
@@ -261,10 +201,7 @@ function useScenario(scenario) {
   $("patient-id").value = known ? "" : scenario.patient_id;
   $("request").value = scenario.request;
   $("takeover").checked = scenario.takeover;
-  for (const button of document.querySelectorAll("#scenarios button")) {
-    if (button.dataset.scenario === scenario.name) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
-  }
+  markCurrent("#scenarios button", (button) => button.dataset.scenario === scenario.name);
   runEncounter(formRequest());
 }
 
@@ -282,131 +219,10 @@ async function setUp() {
   $("request").value = setup.scenarios[0].request;
 }
 
-// ---- Audit ----
-
-const PER_PAGE = 50;
-let events = [];
-let broken;
-let place = 0;
-
-async function loadAudit() {
-  $("chain").className = "notice";
-  $("chain").textContent = "Loading …";
-  try {
-    const loaded = [];
-    let cursor;
-    do {
-      const page = await fetchJson(`/api/audit${cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""}`);
-      loaded.push(...page.events);
-      cursor = page.next_cursor;
-      $("chain").textContent = `Loading: ${loaded.length} of ${page.total} events`;
-    } while (cursor);
-    events = loaded;
-    const result = await verifyChain(events);
-    broken = result.broken;
-    $("chain").className = `notice ${broken ? "bad" : "good"}`;
-    $("chain").textContent = broken
-      ? `The chain is broken at ${broken.id}: ${broken.reason}. ${result.verified} events before it hold.`
-      : `The chain holds: ${result.verified} events, recomputed in this browser. Its head is ${result.head}`;
-    const types = [...new Set(events.map((event) => event.event_type))].sort();
-    const chosen = $("audit-type").value;
-    $("audit-type").replaceChildren(el("option", { value: "", textContent: "all" }), ...types.map((type) => el("option", { textContent: type })));
-    $("audit-type").value = types.includes(chosen) ? chosen : "";
-    place = 0;
-    showEvents();
-  } catch (error) {
-    $("chain").className = "notice bad";
-    $("chain").textContent = error.message;
-  }
-}
-
-function showEvents() {
-  const [type, outcome, text] = [$("audit-type").value, $("audit-outcome").value, $("audit-text").value.toLowerCase()];
-  const matches = (event) => (!type || event.event_type === type) && (!outcome || event.outcome === outcome)
-    && (!text || Object.values(event).some((value) => String(value).toLowerCase().includes(text)));
-  const found = events.filter(matches).reverse();
-  place = Math.max(0, Math.min(place, Math.floor((found.length - 1) / PER_PAGE) * PER_PAGE));
-  const shown = found.slice(place, place + PER_PAGE);
-  const cell = (label, shown, className = "", title = "") => el("td", { className, title, data: { label } }, shown);
-  $("events").replaceChildren(...shown.map((event) => el("tr", { className: event.id === broken?.id ? "broken" : "" },
-    el("th", { scope: "row", className: "id", textContent: event.id }),
-    cell("Time", event.timestamp.slice(11, 23), "", event.timestamp), cell("Type", breakable(event.event_type)), cell("Subject", event.agent_id && shortId(event.agent_id)),
-    cell("Task", event.task_id, "id"), el("td", { data: { label: "Outcome" } }, el("span", { className: `tag ${event.outcome}`, textContent: event.outcome })),
-    cell("Detail", event.detail, "detail"), cell("Hash", `${event.hash.slice(0, 12)}…`, "id", `hash ${event.hash}, of the event before ${event.prev_hash}`))));
-  $("audit-place").textContent = found.length ? `${place + 1} to ${place + shown.length} of ${found.length}, the newest first` : "No event matches.";
-  $("newer").disabled = place === 0;
-  $("older").disabled = place + PER_PAGE >= found.length;
-}
-
-$("audit-filter").addEventListener("submit", (event) => { event.preventDefault(); loadAudit(); });
-for (const id of ["audit-type", "audit-outcome", "audit-text"]) $(id).addEventListener("input", () => { place = 0; showEvents(); });
-$("newer").addEventListener("click", () => { place -= PER_PAGE; showEvents(); });
-$("older").addEventListener("click", () => { place += PER_PAGE; showEvents(); });
-
-// ---- Operator ----
-
-const seconds = (time) => (typeof time === "number" ? time : Date.parse(time) / 1000);
-
-async function loadOperator() {
-  try {
-    const overview = await fetchJson("/api/operator");
-    $("operator-error").hidden = true;
-    const { health } = overview;
-    const tile = (name, value) => el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value }));
-    $("health").replaceChildren(tile("status", health.status), tile("version", health.version), tile("uptime", `${health.uptime} s`),
-      tile("database", health.db_connected ? "connected" : "lost"), tile("audit events", health.audit_events_count), tile("live tokens", overview.tokens.length));
-    $("ceiling").replaceChildren(...(overview.app?.scopes ?? []).map((scope) => el("li", { className: `scope ${category(scope)}`, textContent: scope })));
-    $("holders-count").textContent = overview.tokens.length ? "Live tokens of this app's agents." : "No agent of this app holds a live token: run a scenario that leaves its agents live.";
-    // A delegated token stands below the one that it came from.
-    const order = (token) => `${token.task_id} ${token.delegated_by ? 1 : 0}`;
-    $("holders").replaceChildren(...overview.tokens.sort((a, b) => order(a).localeCompare(order(b))).map((token) => {
-      const button = el("button", { type: "button", className: "quiet", textContent: "Revoke…", attributes: { "aria-label": `Revoke ${token.delegated_by ? "delegated " : ""}${token.task_id}…` } });
-      button.addEventListener("click", () => {
-        $("level").value = token.delegated_by ? "token" : "chain";
-        $("target").value = token.delegated_by ? token.jti : token.sub;
-        $("reason").focus();
-        revoke(true);
-      });
-      const cell = (label, ...children) => el("td", { data: { label } }, ...children);
-      return el("tr", {}, el("th", { scope: "row", textContent: token.delegated_by ? `${token.task_id}, delegated` : token.task_id }), cell("Agent", shortId(token.sub)),
-        cell("Scopes", scopeList(token.scope ?? [])), el("td", { className: "time", textContent: timeLeft({ expires_at: seconds(token.expires_at) }), data: { label: "Time left", expires: seconds(token.expires_at) } }), cell("Action", button));
-    }));
-  } catch (error) {
-    $("operator-error").textContent = error.message;
-    $("operator-error").hidden = false;
-  }
-}
-
-async function revoke(dryRun) {
-  const note = $("revoked");
-  note.hidden = false;
-  try {
-    const request = { level: $("level").value, target: $("target").value, reason: $("reason").value, dry_run: dryRun };
-    const result = await fetchJson("/api/revocations", request);
-    const affected = result.agents === null || result.agents === undefined ? "" : ` of ${count(result.agents, "agent")} in ${count(result.tasks, "task")}`;
-    note.className = `notice ${result.known ? (dryRun ? "" : "good") : "bad"}`;
-    note.textContent = !result.known ? "The broker does not know this target: nothing is revoked." : dryRun
-      ? `Dry run: ${count(result.tokens, "live token")}${affected} would end. Nothing is revoked yet.` : `Revoked: ${count(result.tokens, "live token")} ended.`;
-    if (!dryRun) {
-      await loadOperator();
-      await refreshCards();
-    }
-  } catch (error) {
-    note.className = "notice bad";
-    note.textContent = error.message;
-  }
-}
-
-// The page of an operator shows what is live now. A row that has the focus is left in place.
-setInterval(() => {
-  if (!document.hidden && !$("panel-operator").hidden && !$("holders").contains(document.activeElement)) loadOperator();
-}, 5000);
-
-$("revoke").addEventListener("submit", (event) => {
-  event.preventDefault();
-  revoke(event.submitter?.value !== "revoke");
+buildAudit($("panel-audit"));
+buildOperator($("panel-operator"), scopeList, refreshCards);
+setUpTabs((name) => {
+  if (name === "audit") loadAudit();
+  if (name === "operator") loadOperator();
 });
-
 setUp().catch((error) => { $("state").textContent = `The page could not be set up: ${error.message}`; });
-const named = $(`tab-${location.hash.slice(1)}`);
-if (named && location.hash !== "#encounter") select(named);

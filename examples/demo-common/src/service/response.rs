@@ -9,31 +9,30 @@ use axum::{
 };
 use http::{
     HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 
-use super::error::ServiceError;
+use super::ServiceError;
 
-pub(super) async fn unknown_path() -> Response {
+/// Fallback for paths without a route.
+pub async fn unknown_path() -> Response {
     ServiceError::UnknownPath.into_response()
 }
 
-pub(super) async fn method_not_allowed() -> Response {
+/// Fallback for methods that a route does not take.
+pub async fn method_not_allowed() -> Response {
     ServiceError::MethodNotAllowed.into_response()
 }
 
 /// Sets the request's id and the response's headers; writes the problem of a [`ServiceError`]. No cache stores
-/// customers' data.
-pub(super) async fn finish(mut request: Request, next: Next) -> Response {
+/// personal data.
+pub async fn finish(mut request: Request, next: Next) -> Response {
     let request_id = sent_id(&request).unwrap_or_else(new_id);
     request.extensions_mut().insert(request_id.clone());
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<ServiceError>() {
-        let problem = Problem::new(error.code(), error.detail(), &path, &request_id);
-        response.headers_mut().remove(CONTENT_LENGTH);
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
-        *response.body_mut() = Body::from(problem.to_json());
+        response = write_problem(response, &error, &path, &request_id);
     }
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -41,6 +40,22 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     if let Ok(request_id) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(RequestId::HEADER, request_id);
     }
+    response
+}
+
+fn write_problem(mut response: Response, error: &ServiceError, path: &str, request_id: &RequestId) -> Response {
+    let problem = Problem::new(error.code(), error.to_string(), path, request_id);
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+    if let ServiceError::NotPermitted(denied) = error {
+        // RFC 6750 §3.1, as the layers would have written it. A scope has no character that needs an escape.
+        let challenge = format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{}""#, denied.wanted);
+        if let Ok(challenge) = HeaderValue::try_from(challenge) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    *response.body_mut() = Body::from(problem.to_json());
     response
 }
 

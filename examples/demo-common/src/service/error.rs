@@ -1,44 +1,68 @@
-//! Errors of the API, and their mapping to HTTP.
+//! Errors of a service, and their mapping to HTTP.
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_verify::NotPermitted;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use crate::store::StoreError;
-
-/// Rejection by the API itself, after the token was verified.
+/// Rejection by the service itself, after the token was verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ApiError {
+#[expect(clippy::exhaustive_enums, reason = "a service that maps it handles each")]
+pub enum ServiceError {
+    /// No entry of this kind and name.
     #[error("there is no {kind} `{name}`")]
-    NotFound { kind: &'static str, name: String },
+    NotFound {
+        /// Kind of the entry.
+        kind: &'static str,
+        /// Name in the request.
+        name: String,
+    },
+    /// No route.
     #[error("there is nothing at this path")]
     UnknownPath,
+    /// Route without this method.
     #[error("the path does not take this method")]
     MethodNotAllowed,
+    /// Malformed request.
     #[error("{reason}")]
-    Invalid { reason: String },
+    Invalid {
+        /// Defect.
+        reason: String,
+    },
+    /// Request against a rule of the service.
     #[error("{reason}")]
-    Conflict { reason: String },
+    Conflict {
+        /// Rule.
+        reason: String,
+    },
+    /// Body beyond the limit.
     #[error("the body is larger than {limit} bytes")]
-    TooLarge { limit: usize },
+    TooLarge {
+        /// Limit in bytes.
+        limit: usize,
+    },
+    /// Scope that the token lacks, where only the body shows that it is needed.
     #[error(transparent)]
     NotPermitted(#[from] NotPermitted),
+    /// Failure of the service.
     #[error("the server made a mistake")]
     Internal,
 }
 
-impl ApiError {
-    pub(super) fn invalid(reason: impl Into<String>) -> Self {
+impl ServiceError {
+    /// Builds the error of a malformed request.
+    pub fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid { reason: reason.into() }
     }
 
-    pub(super) fn conflict(reason: impl Into<String>) -> Self {
+    /// Builds the error of a request against a rule of the service.
+    pub fn conflict(reason: impl Into<String>) -> Self {
         Self::Conflict { reason: reason.into() }
     }
 
     /// Maps the error to HTTP.
-    pub(super) fn code(&self) -> ErrorCode {
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound { .. } | Self::UnknownPath => ErrorCode::NotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
@@ -51,16 +75,8 @@ impl ApiError {
     }
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(%error, cause, "the store failed");
-        Self::Internal
-    }
-}
-
-/// Sets the status, and leaves the error for [`finish`](super::response::finish), which has the request's path and id.
-impl IntoResponse for ApiError {
+/// Sets the status, and leaves the error for [`finish`](super::finish), which has the request's path and id.
+impl IntoResponse for ServiceError {
     fn into_response(self) -> Response {
         let mut response = StatusCode::from_u16(self.code().status()).unwrap_or_default().into_response();
         response.extensions_mut().insert(self);

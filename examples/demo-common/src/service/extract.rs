@@ -7,13 +7,15 @@ use axum::{
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use super::{MAX_BODY, error::ServiceError};
+use super::{MAX_BODY, ServiceError};
 
 /// Maximum nesting of a body.
 const MAX_DEPTH: usize = 4;
 
 /// JSON object of known members, each once.
-pub(super) struct Object<T>(pub(super) T);
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "handlers take it apart")]
+pub struct Object<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Object<T> {
     type Rejection = ServiceError;

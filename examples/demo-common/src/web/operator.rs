@@ -6,13 +6,15 @@ use agentwrit_client::{
 use agentwrit_protocol::Event;
 use agentwrit_verify::{Level, Subject};
 use axum::{
-    Json,
+    Json, Router,
     body::Bytes,
     extract::{Query, State},
+    routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Web, error::WebError};
+use super::PageError;
+use crate::broker::ConnectedApp;
 
 /// Largest number of tokens that the page lists.
 const LISTED_TOKENS: u64 = 200;
@@ -23,8 +25,17 @@ const LISTED_EVENTS: u64 = 1000;
 /// Longest reason of a revocation, in bytes (contract §6).
 const MAX_REASON: usize = 512;
 
+/// Builds the requests of the operator's panels. Without the operator's secret each is rejected.
+pub fn operator_routes(broker: ConnectedApp) -> Router {
+    Router::new()
+        .route("/api/operator", get(overview))
+        .route("/api/audit", get(audit))
+        .route("/api/revocations", post(revoke))
+        .with_state(broker)
+}
+
 #[derive(Serialize)]
-pub(super) struct Overview {
+struct Overview {
     broker: String,
     health: HealthResponse,
     app: Option<AppRecord>,
@@ -32,11 +43,11 @@ pub(super) struct Overview {
     tokens: Vec<TokenRecord>,
 }
 
-pub(super) async fn overview(State(web): State<Web>) -> Result<Json<Overview>, WebError> {
-    let admin = web.parties.admin.as_ref().ok_or(WebError::NoOperator)?;
-    let client = web.parties.app.client();
+async fn overview(State(broker): State<ConnectedApp>) -> Result<Json<Overview>, PageError> {
+    let admin = broker.admin.as_ref().ok_or(PageError::NoOperator)?;
+    let client = broker.app.client();
     let health = client.health().await?;
-    let app = admin.apps().await?.into_iter().find(|app| app.client_id == web.parties.client_id);
+    let app = admin.apps().await?.into_iter().find(|app| app.client_id == broker.client_id);
     let page = Page { limit: Some(LISTED_TOKENS), ..Page::default() };
     let query = TokenQuery {
         app_id: app.as_ref().map(|app| app.app_id.clone()),
@@ -50,23 +61,23 @@ pub(super) async fn overview(State(web): State<Web>) -> Result<Json<Overview>, W
 }
 
 #[derive(Deserialize)]
-pub(super) struct AuditPage {
+struct AuditPage {
     cursor: Option<String>,
 }
 
 #[derive(Serialize)]
-pub(super) struct AuditEvents {
+struct AuditEvents {
     events: Vec<Event>,
     total: u64,
     next_cursor: Option<String>,
 }
 
 /// Returns a page of the whole trail, the oldest event first: the page verifies the chain.
-pub(super) async fn audit(
-    State(web): State<Web>,
+async fn audit(
+    State(broker): State<ConnectedApp>,
     Query(page): Query<AuditPage>,
-) -> Result<Json<AuditEvents>, WebError> {
-    let admin = web.parties.admin.as_ref().ok_or(WebError::NoOperator)?;
+) -> Result<Json<AuditEvents>, PageError> {
+    let admin = broker.admin.as_ref().ok_or(PageError::NoOperator)?;
     let page = Page { limit: Some(LISTED_EVENTS), offset: None, cursor: page.cursor };
     let events = admin.audit_events(&AuditQuery { page, ..AuditQuery::default() }).await?;
     Ok(Json(AuditEvents { total: events.total, next_cursor: events.next_cursor, events: events.entries }))
@@ -85,7 +96,7 @@ struct Revocation {
 
 /// Result of a revocation or of a dry run.
 #[derive(Serialize)]
-pub(super) struct Revoked {
+struct Revoked {
     known: bool,
     dry_run: bool,
     tokens: u64,
@@ -93,23 +104,23 @@ pub(super) struct Revoked {
     tasks: Option<u64>,
 }
 
-pub(super) async fn revoke(State(web): State<Web>, body: Bytes) -> Result<Json<Revoked>, WebError> {
-    let admin = web.parties.admin.as_ref().ok_or(WebError::NoOperator)?;
+async fn revoke(State(broker): State<ConnectedApp>, body: Bytes) -> Result<Json<Revoked>, PageError> {
+    let admin = broker.admin.as_ref().ok_or(PageError::NoOperator)?;
     let request: Revocation =
-        agentwrit_json::object_from_slice(&body, 2).map_err(|error| WebError::Invalid(error.to_string()))?;
+        agentwrit_json::object_from_slice(&body, 2).map_err(|error| PageError::Invalid(error.to_string()))?;
     let level = match &*request.level {
         "token" => Level::Token,
         "agent" => Level::Agent,
         "task" => Level::Task,
         "chain" => Level::Chain,
-        _ => return Err(WebError::Invalid("the level is token, agent, task or chain".to_owned())),
+        _ => return Err(PageError::Invalid("the level is token, agent, task or chain".to_owned())),
     };
     let target = RevocationTarget::parse(level, request.target.trim());
     let target =
-        target.ok_or_else(|| WebError::Invalid(format!("the target is no {} that can exist", request.level)))?;
+        target.ok_or_else(|| PageError::Invalid(format!("the target is no {} that can exist", request.level)))?;
     let reason = Some(request.reason.trim()).filter(|reason| !reason.is_empty());
     if reason.is_some_and(|reason| reason.len() > MAX_REASON) {
-        return Err(WebError::Invalid(format!("the reason has at most {MAX_REASON} bytes")));
+        return Err(PageError::Invalid(format!("the reason has at most {MAX_REASON} bytes")));
     }
     let response =
         if request.dry_run { admin.preview_revocation(&target).await? } else { admin.revoke(&target, reason).await? };
