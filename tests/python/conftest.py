@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import certifi
 import pytest
 from agentwrit import AgentWritApp
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import sync_playwright
 
 from brokers import ADMIN_SECRET, REPOSITORY, START_TIMEOUT, Broker, Brokers, Credentials, PostgresServer, broker_binary
 
@@ -61,3 +64,13 @@ def new_app(broker: Broker) -> Iterator[Callable[..., AgentWritApp]]:
     yield open_app
     for app in opened:
         app.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """Debian's chromium. One for each module: while it runs, the module's tests have a running event loop."""
+    path = shutil.which("chromium") or "/usr/bin/chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

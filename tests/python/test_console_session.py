@@ -12,9 +12,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
 from brokers import ADMIN_SECRET, Broker
-from test_console import chromium, sign_in
-
-__all__ = ["chromium"]
+from test_console import sign_in
 
 ENDED = "The session has ended: 15 minutes passed without a request"
 MINUTE = 60

@@ -7,92 +7,45 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from brokers import ADMIN_SECRET, REPOSITORY, Broker
+from demos import START_TIMEOUT, Demo, HeldModel, binary, check, measured, opened, tool_call
+from demos import medassist as start
 
-AXE = REPOSITORY / "tests/node/node_modules/axe-core/axe.min.js"
 WIDTHS = {"phone": (360, 740), "laptop": (1024, 768), "wide": (2560, 1440)}
+#: Each encounter has tasks of its own.
+REVOKE_CLINICAL = re.compile("^Revoke clinical-P-1042-[0-9a-f]{8}…$")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">\u202egnp.exe" + "x" * 10_000
-START_TIMEOUT = 30.0
-
-
-def program_binary() -> Path:
-    binary = Path(os.environ.get("AGENTWRIT_MEDASSIST_BIN") or REPOSITORY / "target/debug/medassist")
-    if not binary.is_file():
-        pytest.fail(f"no program at {binary}: build it with `cargo build -p medassist`")
-    return binary
-
-
-class MedAssist:
-    """The program on a free port. `log` is what it printed."""
-
-    def __init__(
-        self, directory: Path, *arguments: str, pace: int = 0, listen: str = "127.0.0.1:0", **settings: str
-    ) -> None:
-        self._log_path = directory / f"medassist-{time.monotonic_ns()}.log"
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [program_binary(), "--listen", listen, "--pace", str(pace), *arguments],
-                cwd=directory, env={"HOME": str(directory), **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )
-        self.url = self.printed(r"open (http://\S+)")
-
-    def printed(self, pattern: str) -> str:
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            if found := re.search(pattern, self._log_path.read_text()):
-                return found.group(1)
-            if self._process.poll() is not None:
-                break
-            time.sleep(0.02)
-        self.stop()
-        pytest.fail(f"medassist did not start:\n{self._log_path.read_text()}")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=START_TIMEOUT)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    path = shutil.which("chromium") or "/usr/bin/chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
-def medassist(tmp_path: Path) -> Iterator[MedAssist]:
-    program = MedAssist(tmp_path)
+def medassist(tmp_path: Path) -> Iterator[Demo]:
+    program = start(tmp_path)
     yield program
     program.stop()
 
 
 @pytest.fixture
-def page(chromium: Chromium, medassist: MedAssist) -> Iterator[Page]:
-    """The Encounter page. An error of the page, or one in its console, fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(medassist.url)
-    page.get_by_role("button", name="Chart and labs").wait_for()
-    yield page
-    context.close()
-    assert not errors
+def page(chromium: Chromium, medassist: Demo) -> Iterator[Page]:
+    """The Encounter page."""
+    with opened(chromium, medassist.url) as page:
+        page.get_by_role("button", name="Chart and labs").wait_for()
+        yield page
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def play(page: Page, scenario: str) -> list[tuple[str, str]]:
@@ -170,7 +123,7 @@ def test_counts_down_live_agents_until_operator_revokes(page: Page) -> None:
     expect(left).not_to_have_text(first)
 
     page.get_by_role("tab", name="Operator").click()
-    page.get_by_role("button", name="Revoke clinical-P-1042…", exact=True).click()
+    page.get_by_role("button", name=REVOKE_CLINICAL).click()
     would_end = "Dry run: 2 live tokens of 2 agents in 1 task would end. Nothing is revoked yet."
     expect(page.locator("#revoked")).to_have_text(would_end)
     page.get_by_role("button", name="Dry run").click()
@@ -182,7 +135,7 @@ def test_counts_down_live_agents_until_operator_revokes(page: Page) -> None:
     assert states(page) == {"clinical": "revoked", "delegated": "revoked", "prescription": "live"}
 
 
-def test_expired_agent_is_shown_as_expired(page: Page, medassist: MedAssist) -> None:
+def test_expired_agent_is_shown_as_expired(page: Page, medassist: Demo) -> None:
     def short(route: object, request: object) -> None:
         body = request.post_data_json | {"ttl": 2}  # type: ignore[attr-defined]
         route.continue_(post_data=body)  # type: ignore[attr-defined]
@@ -193,7 +146,7 @@ def test_expired_agent_is_shown_as_expired(page: Page, medassist: MedAssist) -> 
     expect(page.locator("#cards > li")).to_have_attribute("data-state", "expired")
 
 
-def test_audit_chain_is_verified_in_browser_and_shows_tampered_event(page: Page, medassist: MedAssist) -> None:
+def test_audit_chain_is_verified_in_browser_and_shows_tampered_event(page: Page, medassist: Demo) -> None:
     play(page, "Another patient's data")
     page.get_by_role("tab", name="Audit").click()
     expect(page.locator("#chain")).to_contain_text("The chain holds")
@@ -226,38 +179,117 @@ def test_runs_no_hostile_text(page: Page) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_stopping_releases_agents(page: Page, chromium: Chromium, tmp_path: Path) -> None:
-    slow = MedAssist(tmp_path, pace=400)
+def test_shows_steps_while_model_has_not_replied(chromium: Chromium, tmp_path: Path) -> None:
+    model = HeldModel(tool_call("read_labs", patient_id="P-1042"), "**Raised** NT-proBNP.")
+    program = start(tmp_path, **model.settings)
     try:
-        page.goto(slow.url)
-        page.get_by_role("button", name="Chart and labs").click()
-        page.locator("#cards > [data-state=live]").wait_for()
-        page.get_by_role("button", name="Stop").click()
-        expect(page.locator("#state")).to_contain_text("Stopped")
-        page.get_by_role("tab", name="Operator").click()
-        figure = page.locator("#health div", has_text="live tokens").locator("dd")
-        deadline = time.monotonic() + 10
-        while figure.inner_text() != "0" and time.monotonic() < deadline:
-            page.get_by_role("tab", name="Operator").click()
-            page.wait_for_timeout(100)
-        expect(figure).to_have_text("0")
+        with opened(chromium, program.url) as page:
+            page.get_by_role("button", name="Chart and labs").click()
+            page.locator("#trace > [data-kind=model_started]").wait_for()
+            assert page.locator("#trace > li").count() == 3
+            model.release()
+            page.locator("#trace > [data-kind=tool_allowed]").wait_for()
+            assert page.locator("#cards > [data-state=live]").count() == 1
+            assert page.locator("#state").inner_text() == "Running …"
+            model.release()
+            finished(page)
+            expect(page.locator("#answer strong")).to_have_text("Raised")
     finally:
-        slow.stop()
+        model.stop()
+        program.stop()
 
 
-def test_uses_running_broker_and_registers_itself_once(chromium: Chromium, tmp_path: Path) -> None:
-    broker = Broker(tmp_path)
+def test_shows_reply_as_markdown_without_html_and_links(chromium: Chromium, tmp_path: Path) -> None:
+    hostile = "[click](javascript:document.title='owned') <img src=x onerror=\"document.title='owned'\"> ![x](http://evil.example/x)"
+    model = HeldModel(f"# Findings\n\n- **one**\n- `two`\n\n1. *three*\n\n```\n<b>four</b>\n```\n{hostile}")
+    program = start(tmp_path, **model.settings)
     try:
-        for _ in range(2):
-            program = MedAssist(tmp_path, "--broker", broker.url, AGENTWRIT_ADMIN_SECRET=ADMIN_SECRET)
-            page = chromium.new_page()
-            page.goto(program.url)
+        with opened(chromium, program.url) as page:
+            model.release()
+            play(page, "Chart and labs")
+            answer = page.locator("#answer")
+            assert answer.locator("h3").inner_text() == "Findings"
+            assert answer.locator("ul > li").all_inner_texts() == ["one", "two"]
+            assert answer.locator("ol > li > em").inner_text() == "three"
+            assert answer.locator("pre").inner_text().strip() == "<b>four</b>"
+            assert answer.locator("p").last.inner_text() == hostile
+            assert answer.locator("a, img, b").count() == 0
+            assert page.title() == "MedAssist"
+    finally:
+        model.stop()
+        program.stop()
+
+
+def test_stopping_releases_agents_while_model_hangs(chromium: Chromium, tmp_path: Path) -> None:
+    model = HeldModel(tool_call("read_labs", patient_id="P-1042"), "never sent")
+    program = start(tmp_path, **model.settings)
+    try:
+        with opened(chromium, program.url) as page:
+            model.release()
+            page.get_by_role("button", name="Chart and labs").click()
+            page.locator("#cards > [data-state=live]").wait_for()
+            page.locator("#trace > [data-kind=tool_allowed]").wait_for()
+            page.get_by_role("button", name="Stop").click()
+            expect(page.locator("#state")).to_have_text("Stopped: the agents are released.")
+            assert states(page) == {"clinical": "released"}
+            page.get_by_role("tab", name="Operator").click()
+            expect(page.locator("#health div", has_text="live tokens").locator("dd")).to_have_text("0")
+    finally:
+        model.stop()
+        program.stop()
+
+
+def test_verdict_on_scope_is_shown_where_scope_decided(chromium: Chromium, tmp_path: Path) -> None:
+    model = HeldModel(
+        tool_call("read_chart", patient_id="P-1042"), tool_call("read_chart", patient_id="P-1042/../P-2077"), "Done."
+    )
+    program = start(tmp_path, **model.settings)
+    try:
+        with opened(chromium, program.url) as page:
+            for _ in range(3):
+                model.release()
+            play(page, "Chart and labs")
+            page.eval_on_selector_all("#trace details", "all => all.forEach(d => { d.open = true; })")
+            expect(page.locator("#trace > .success .rule")).to_contain_text("needs read:records:P-1042 · held")
+            expect(page.locator("#trace > .denied .rule")).to_contain_text("needs read:records:P-1042/../P-2077 · not held")
+    finally:
+        model.stop()
+        program.stop()
+
+
+def test_registers_itself_once_and_again_after_restart_of_both(chromium: Chromium, tmp_path: Path) -> None:
+    broker = Broker(tmp_path, AA_PORT=str(port := free_port()))
+    for start_number in range(2):
+        program = start(tmp_path, "--broker", f"http://127.0.0.1:{port}", AGENTWRIT_ADMIN_SECRET=ADMIN_SECRET)
+        with opened(chromium, program.url) as page:
             assert ("delegated", "success") in play(page, "Prescription by delegation")
-            page.close()
-            program.stop()
+        program.stop()
         apps = broker.admin("GET", "/v1/admin/apps")["apps"]
         assert [app["name"] for app in apps] == ["medassist"]
+        broker.stop()
+        if start_number == 0:
+            broker = Broker(tmp_path, AA_PORT=str(port))  # with the database of the first
+
+
+def test_two_instances_at_one_broker_work_side_by_side(chromium: Chromium, tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    programs = []
+    try:
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            programs.append(start(tmp_path / name, "--broker", broker.url, AGENTWRIT_ADMIN_SECRET=ADMIN_SECRET))
+        for program in programs:
+            with opened(chromium, program.url) as page:
+                assert ("delegated", "success") in play(page, "Prescription by delegation")
+                page.get_by_role("tab", name="Operator").click()
+                expect(page.locator("#ceiling")).to_contain_text("write:prescriptions:*")
+        names = sorted(app["name"] for app in broker.admin("GET", "/v1/admin/apps")["apps"])
+        assert names[0] == "medassist" and re.fullmatch(r"medassist-[0-9a-f]{8}", names[1]), names
+        kept = tmp_path / "first/.local/state/agentwrit/medassist.json"
+        assert kept.stat().st_mode & 0o777 == 0o600
     finally:
+        for program in programs:
+            program.stop()
         broker.stop()
 
 
@@ -268,7 +300,7 @@ def test_says_why_it_does_not_start_without_authorities_for_language_model(tmp_p
     settings = {"LLM_BASE_URL": "https://llm.example/v1", "LLM_API_KEY": "k", "LLM_MODEL": "m"}
     no_authorities = {"SSL_CERT_FILE": str(empty / "none.pem"), "SSL_CERT_DIR": str(empty)}
     ran = subprocess.run(
-        [program_binary(), "--listen", "127.0.0.1:0"], env=settings | no_authorities, capture_output=True, text=True,
+        [binary("medassist"), "--listen", "127.0.0.1:0"], env=settings | no_authorities, capture_output=True, text=True,
         timeout=START_TIMEOUT,
     )  # fmt: skip
     assert ran.returncode == 1
@@ -276,7 +308,7 @@ def test_says_why_it_does_not_start_without_authorities_for_language_model(tmp_p
 
 
 def test_prints_address_to_open_when_it_listens_on_every_address(tmp_path: Path) -> None:
-    program = MedAssist(tmp_path, listen="0.0.0.0:0")
+    program = start(tmp_path, listen="0.0.0.0:0")
     program.stop()
     assert program.url.startswith("http://127.0.0.1:")
 
@@ -296,43 +328,25 @@ def test_is_used_with_keyboard_alone(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_pages_fit_and_are_accessible(
-    chromium: Chromium, medassist: MedAssist, tmp_path: Path, width: str, scheme: str
+    chromium: Chromium, medassist: Demo, tmp_path: Path, width: str, scheme: str
 ) -> None:
-    across, down = WIDTHS[width]
-    context = chromium.new_context(
-        viewport={"width": across, "height": down}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    # The policy of the pages forbids scripts of others, which axe-core is.
-    context.add_init_script(AXE.read_text())
-    page = context.new_page()
-    page.goto(medassist.url)
     shots = Path(os.environ.get("AGENTWRIT_SCREENSHOTS") or tmp_path)
-    check(page, shots / f"medassist-start-{width}-{scheme}.png")
-    page.get_by_label("Leave the agents live").check()
-    play(page, "Prescription by delegation")
-    check(page, shots / f"medassist-encounter-{width}-{scheme}.png")
-    page.get_by_role("tab", name="Audit").click()
-    expect(page.locator("#chain")).to_contain_text("The chain holds")
-    check(page, shots / f"medassist-audit-{width}-{scheme}.png")
-    page.get_by_role("tab", name="Operator").click()
-    page.get_by_role("button", name="Revoke clinical-P-1042…", exact=True).click()
-    page.get_by_role("button", name="Dry run").click()
-    expect(page.locator("#revoked")).to_contain_text("Dry run")
-    check(page, shots / f"medassist-operator-{width}-{scheme}.png")
-    context.close()
+    with measured(chromium, medassist.url, WIDTHS[width], scheme) as page:
+        check(page, shots / f"medassist-start-{width}-{scheme}.png")
+        page.get_by_label("Leave the agents live").check()
+        play(page, "Prescription by delegation")
+        check(page, shots / f"medassist-encounter-{width}-{scheme}.png")
+        page.get_by_role("tab", name="Audit").click()
+        expect(page.locator("#chain")).to_contain_text("The chain holds")
+        check(page, shots / f"medassist-audit-{width}-{scheme}.png")
+        page.get_by_role("tab", name="Operator").click()
+        page.get_by_role("button", name=REVOKE_CLINICAL).click()
+        page.get_by_role("button", name="Dry run").click()
+        expect(page.locator("#revoked")).to_contain_text("Dry run")
+        check(page, shots / f"medassist-operator-{width}-{scheme}.png")
 
 
-def check(page: Page, shot: Path) -> None:
-    """Asserts that the page is no wider than the window, and that axe-core finds nothing."""
-    # The line with the state stays in view: at the top of the page it hides nothing of the picture.
-    page.evaluate("scrollTo(0, 0)")
-    page.screenshot(path=shot, full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{page.url} is too wide"
-    found = page.evaluate("axe.run().then(({violations}) => violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
-    assert found == [], page.url
-
-
-def test_makes_pictures_of_docs(chromium: Chromium, medassist: MedAssist, tmp_path: Path) -> None:
+def test_makes_pictures_of_docs(chromium: Chromium, medassist: Demo, tmp_path: Path) -> None:
     """Makes them in the directory of `AGENTWRIT_DOC_IMAGES`, or in a temporary one."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light", reduced_motion="reduce")
     page = context.new_page()
@@ -345,7 +359,7 @@ def test_makes_pictures_of_docs(chromium: Chromium, medassist: MedAssist, tmp_pa
         if name == "Audit":
             expect(page.locator("#chain")).to_contain_text("The chain holds")
         if name == "Operator":
-            page.get_by_role("button", name="Revoke clinical-P-1042…", exact=True).wait_for()
+            page.get_by_role("button", name=REVOKE_CLINICAL).wait_for()
         page.set_viewport_size({"width": 1280, "height": 1480 if name == "Encounter" else 800})
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=images / f"medassist-{name.lower()}.png")

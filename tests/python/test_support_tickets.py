@@ -4,70 +4,33 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from brokers import REPOSITORY
+from brokers import ADMIN_SECRET, Broker
+from demos import HeldModel, check, measured, opened, support_desk, tool_call
 
-AXE = REPOSITORY / "tests/node/node_modules/axe-core/axe.min.js"
 WIDTHS = {"phone": (360, 740), "laptop": (1280, 800), "4k": (3840, 2160)}
 HOSTILE = "\"><img src=x onerror=\"document.title='owned'\">\u202egnp.exe" + "x" * 200
-MODEL_VARIABLES = ("LLM_BASE_URL", "LLM_API_KEY", "LLM_MODEL")
-
-
-def binary() -> Path:
-    """The program, in the directory of the broker's binary."""
-    built = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug"
-    path = Path(os.environ.get("AGENTWRIT_BIN_DIR", built)) / "support-tickets"
-    assert path.exists(), f"not built: cargo build -p support-tickets ({path})"
-    return path
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    path = shutil.which("chromium") or "/usr/bin/chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def desk() -> Iterator[str]:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running desk whose model is the planner."""
-    environment = {name: value for name, value in os.environ.items() if name not in MODEL_VARIABLES}
-    command = [str(binary()), "--pace", "0", "--expiry", "3"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        for printed in process.stdout or ():
-            if address := re.search(r"http://\S+", printed):
-                yield address[0]
-                break
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+    program = support_desk(tmp_path_factory.mktemp("desk"), "--expiry", "3")
+    yield program.url
+    program.stop()
 
 
 @pytest.fixture
 def page(chromium: Chromium, desk: str) -> Iterator[Page]:
-    """The page. An error of the page, or one in its console, fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(desk)
-    yield page
-    context.close()
-    assert not errors
+    """The page."""
+    with opened(chromium, desk) as page:
+        yield page
 
 
 def send(page: Page, ticket: str, end: str) -> None:
@@ -110,6 +73,13 @@ def test_stops_borrowed_name_at_identity_gate(page: Page) -> None:
     assert "is no customer's address" in page.locator("#stream").inner_text()
 
 
+def test_replies_directly_when_nothing_is_needed(page: Page) -> None:
+    send(page, "A word of thanks", "Answered, 1 of 1")
+    assert "kind words" in page.locator("#reply").inner_text()
+    assert "needs nothing" in page.locator("#stream").inner_text()
+    assert page.locator("#agents li").count() == 1
+
+
 def test_counts_down_until_token_expires(page: Page) -> None:
     page.get_by_role("button", name="Natural expiry", exact=True).click()
     card = page.locator("#agents li")
@@ -149,12 +119,14 @@ def test_sends_ticket_with_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Skip to the live stream"
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Desk"
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#live")).to_contain_text("Answered", timeout=20_000)
 
 
 def test_shows_error_when_ticket_is_rejected(chromium: Chromium, desk: str) -> None:
-    page = chromium.new_page()
+    page = chromium.new_page()  # whose console shows the rejection
     page.goto(desk)
     page.get_by_text("Write a ticket of your own").click()
     page.get_by_label("Text", exact=True).fill("   ")
@@ -164,34 +136,80 @@ def test_shows_error_when_ticket_is_rejected(chromium: Chromium, desk: str) -> N
     page.close()
 
 
+def test_shows_events_while_model_has_not_replied(chromium: Chromium, tmp_path: Path) -> None:
+    triage = '{"priority": "P3", "category": "billing", "needs_knowledge": false}'
+    model = HeldModel(triage, tool_call("customer_profile", customer_id="C-2041"), "Dear **Greta**")
+    program = support_desk(tmp_path, **model.settings)
+    try:
+        with opened(chromium, program.url) as page:
+            page.get_by_role("button", name="Charged twice", exact=True).click()
+            expect(page.locator("#scopes li")).to_have_count(1)
+            assert page.locator("#live").inner_text() == "Running"
+            model.release()
+            expect(page.locator("#agents li")).to_have_count(2)
+            assert page.locator("#live").inner_text() == "Running"
+            for _ in range(2):
+                model.release()
+            expect(page.locator("#live")).to_contain_text("Answered, 2 of 2")
+            expect(page.locator("#reply strong")).to_have_text("Greta")
+    finally:
+        model.stop()
+        program.stop()
+
+
+def test_audit_chain_is_verified_and_operator_revokes_run(chromium: Chromium, tmp_path: Path) -> None:
+    model = HeldModel('{"needs_knowledge": false}', tool_call("customer_profile", customer_id="C-2041"), "never")
+    program = support_desk(tmp_path, **model.settings)
+    try:
+        with opened(chromium, program.url) as page:
+            page.get_by_role("button", name="Charged twice", exact=True).click()
+            model.release()
+            expect(page.locator("#agents li")).to_have_count(2)
+            page.get_by_role("tab", name="Audit").click()
+            expect(page.locator("#chain")).to_contain_text("The chain holds")
+            page.get_by_role("tab", name="Operator").click()
+            page.get_by_role("button", name="Revoke T-").click()
+            expect(page.locator("#revoked")).to_contain_text("Dry run: 1 live token of 1 agent in 1 task")
+            page.get_by_role("button", name="Revoke", exact=True).click()
+            expect(page.locator("#revoked")).to_have_text("Revoked: 1 live token ended.")
+            expect(page.locator("#health div", has_text="live tokens").locator("dd")).to_have_text("0")
+            page.get_by_role("tab", name="Desk").click()
+            model.release()
+            card = page.locator("#scopes li.refused", has_text="customer_profile")
+            expect(card).to_contain_text("refused 401")
+    finally:
+        model.stop()
+        program.stop()
+
+
+def test_registers_itself_at_running_broker_and_uses_kept_credentials(chromium: Chromium, tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    try:
+        for settings in ({"AGENTWRIT_ADMIN_SECRET": ADMIN_SECRET}, {}):
+            program = support_desk(tmp_path, "--broker", broker.url, **settings)
+            with opened(chromium, program.url) as page:
+                send(page, "Charged twice", "Answered, 3 of 3")
+            program.stop()
+        apps = broker.admin("GET", "/v1/admin/apps")["apps"]
+        assert [app["name"] for app in apps] == ["support-tickets"]
+    finally:
+        broker.stop()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_page_fits_and_is_accessible(chromium: Chromium, desk: str, tmp_path: Path, width: str, scheme: str) -> None:
-    across, down = WIDTHS[width]
-    context = chromium.new_context(
-        viewport={"width": across, "height": down}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    # The policy of the page forbids scripts of others, which axe-core is.
-    context.add_init_script(AXE.read_text())
-    page = context.new_page()
-    page.goto(desk)
     shots = Path(os.environ.get("AGENTWRIT_SCREENSHOTS") or tmp_path)
-    check(page, shots / f"support-start-{width}-{scheme}.png")
-    for ticket, end, name in [
-        ("Charged twice", "Answered", "refund"),
-        ("Hostile instructions", "Answered", "hostile"),
-        ("Natural expiry", "Token expired", "expiry"),
-    ]:
-        send(page, ticket, end)
-        check(page, shots / f"support-{name}-{width}-{scheme}.png")
-    context.close()
-
-
-def check(page: Page, shot: Path) -> None:
-    """Asserts that the page is no wider than the window, and that axe-core finds nothing."""
-    # The header stays in view: at the top of the page it hides nothing of the picture.
-    page.evaluate("scrollTo(0, 0)")
-    page.screenshot(path=shot, full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "too wide"
-    found = page.evaluate("axe.run().then(({violations}) => violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
-    assert found == []
+    with measured(chromium, desk, WIDTHS[width], scheme) as page:
+        check(page, shots / f"support-start-{width}-{scheme}.png")
+        for ticket, end, name in [
+            ("Charged twice", "Answered", "refund"),
+            ("Hostile instructions", "Answered", "hostile"),
+            ("Natural expiry", "Token expired", "expiry"),
+        ]:
+            send(page, ticket, end)
+            check(page, shots / f"support-{name}-{width}-{scheme}.png")
+        for tab in ("Audit", "Operator"):
+            page.get_by_role("tab", name=tab).click()
+            page.locator("#chain.good" if tab == "Audit" else "#health div").first.wait_for()
+            check(page, shots / f"support-{tab.lower()}-{width}-{scheme}.png")
