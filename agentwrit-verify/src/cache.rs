@@ -26,6 +26,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct CachedToken {
     pub(crate) claims: Arc<Claims>,
+    /// Without its table: a cached token outlives a key that is withdrawn.
     pub(crate) signed_by: PublicKey,
     /// True when the token has a `kid`.
     pub(crate) names_key: bool,

@@ -7,7 +7,7 @@
 //! 3. The digits are the integers `k` and `S` exactly, which are below the order of the base point. So the result is the same
 //!    for every point `P` of the curve, also with a component of small order. Additions are complete: no input is special.
 //! 4. Digits choose what is computed: time depends on signature, message and key. All three are public.
-//! 5. 100 KiB for each key, and once for `B`: [`KeySet`](crate::KeySet)s have at most [`MAX_TABLES`] of them.
+//! 5. 100 KiB for each key, and once for `B`: the keys in force have at most [`MAX_TABLES`] of them.
 
 use std::{fmt, iter, sync::LazyLock};
 
@@ -17,7 +17,7 @@ use curve25519_dalek::{
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha512};
 
-/// Largest number of keys of a set that have tables: 800 KiB. Other keys are verified without one.
+/// Largest number of tables of the keys in force: 800 KiB. Other keys are verified without one.
 pub(crate) const MAX_TABLES: usize = 8;
 
 /// Bits of a digit.
@@ -38,6 +38,8 @@ pub(crate) struct KeyTable {
 
 impl KeyTable {
     pub(crate) fn new(key: &VerifyingKey) -> Self {
+        #[cfg(test)]
+        tests::report_new_table();
         Self { negative: Multiples::of(-key.to_edwards()) }
     }
 
@@ -125,4 +127,4 @@ fn digits(scalar: &[u8; 32]) -> [i8; ROWS * COLUMNS] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

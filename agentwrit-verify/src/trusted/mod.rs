@@ -31,7 +31,8 @@ pub(crate) use self::announced::RemovedKeys;
 use crate::{
     error::VerifyError,
     key_announcement::KeyAnnouncement,
-    keys::{KeyId, KeySet, PublicKey},
+    key_table::MAX_TABLES,
+    keys::{self, KeyId, KeySet, PublicKey},
 };
 
 /// A key set that can be replaced while verifiers use it: readers see the old one or the new one, never a mixture, and
@@ -106,13 +107,14 @@ impl TrustedKeys {
     }
 
     fn publish_set(&self, keys: KeySet, as_of: Option<Instant>, now: Instant) {
-        let keys = if self.shared.key_tables { keys } else { keys.without_tables() };
+        // Computed before writers are locked out.
+        let keys = if self.shared.key_tables { keys.with_tables(&self.known_keys()) } else { keys.without_tables() };
         let mut announced = self.announced();
         let keys = announced.published(keys, as_of);
         announced.fetched_at = Some(now);
         let Some(newest) = announced.fresh(now).cloned() else {
             let in_force = announced.replace_stale(keys.as_ref(), as_of);
-            self.store(in_force, now);
+            self.store(&mut announced, in_force, now);
             return;
         };
         let fetched = || keys.iter().flat_map(KeySet::iter);
@@ -124,7 +126,7 @@ impl TrustedKeys {
         let is_new = |key: &&PublicKey| !newest.contains(key.id()) && announced.dropped_at(key.id()).is_none();
         let unannounced = fetched().filter(is_new).cloned().collect();
         announced.unannounced = unannounced;
-        self.store(KeySet::new(in_force).ok(), now);
+        self.store(&mut announced, KeySet::new(in_force).ok(), now);
     }
 
     /// Applies the keys that the newest response of the feed announces, which is received by `now` and becomes stale at
@@ -141,12 +143,12 @@ impl TrustedKeys {
             known.iter().cloned().partition(|key| newest.contains(key.id()));
         let (new, unannounced): (Vec<PublicKey>, Vec<PublicKey>) =
             std::mem::take(&mut announced.unannounced).into_iter().partition(|key| newest.contains(key.id()));
+        announced.unannounced = unannounced;
         if !omitted.is_empty() || !new.is_empty() {
             let at = announced.fetched_at.unwrap_or(now);
-            self.store(KeySet::new(in_force.iter().chain(&new).cloned()).ok(), at);
+            self.store(&mut announced, KeySet::new(in_force.iter().chain(&new).cloned()).ok(), at);
         }
         announced.drop_omitted(&omitted, newest, now);
-        announced.unannounced = unannounced;
         announced.announce(newest, valid_until, now);
         newest.key_ids().iter().any(|id| in_force.iter().chain(&new).all(|key| key.id() != id))
     }
@@ -193,8 +195,17 @@ impl TrustedKeys {
         self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn store(&self, keys: Option<KeySet>, at: Instant) {
-        keys.iter().for_each(KeySet::build_tables);
+    /// Returns the keys in force, and the new ones that await their announcement.
+    fn known_keys(&self) -> Vec<PublicKey> {
+        let announced = self.announced();
+        let in_force = self.key_set();
+        in_force.iter().flat_map(|set| set.iter()).chain(&announced.unannounced).cloned().collect()
+    }
+
+    /// Puts the keys in force. These and the unannounced ones have [`MAX_TABLES`] together at most.
+    fn store(&self, announced: &mut Announced, mut keys: Option<KeySet>, at: Instant) {
+        let left = keys.as_mut().map_or(MAX_TABLES, |keys| keys.limit_tables(MAX_TABLES));
+        keys::limit_tables(&mut announced.unannounced, left);
         self.shared.current.store(keys.map(|keys| Arc::new(Confirmed { keys: Arc::new(keys), at })));
     }
 
@@ -261,3 +272,6 @@ impl InForce {
         self.0.as_ref().map(|confirmed| confirmed.keys.as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests;

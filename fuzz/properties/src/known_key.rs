@@ -4,17 +4,24 @@ use std::sync::OnceLock;
 
 use agentwrit_verify::{KeySet, PublicKey, TrustedKeys, issue::SigningKey};
 
-/// A signer, and its key without a table.
-fn signers() -> &'static [(SigningKey, PublicKey)] {
-    static SIGNERS: OnceLock<Vec<(SigningKey, PublicKey)>> = OnceLock::new();
+/// A signer, and its key.
+struct Signer {
+    private: SigningKey,
+    with_table: PublicKey,
+    without_table: PublicKey,
+}
+
+fn signers() -> &'static [Signer] {
+    static SIGNERS: OnceLock<Vec<Signer>> = OnceLock::new();
     SIGNERS.get_or_init(|| {
         let signer = |seed| {
-            let signer = SigningKey::from_seed(&[seed; 32]).expect("the key of the seed has full order");
-            let set = KeySet::new([signer.public_key().clone()]).expect("one key is a set");
-            let plain = set.without_tables().iter().next().expect("one key").clone();
-            // Builds the table, which clones of the key share.
-            let _in_force = TrustedKeys::fixed(set);
-            (signer, plain)
+            let private = SigningKey::from_seed(&[seed; 32]).expect("the key of the seed has full order");
+            let set = KeySet::new([private.public_key().clone()]).expect("one key is a set");
+            let plain = set.without_tables();
+            let in_force = TrustedKeys::fixed(set).key_set().expect("a set is in force");
+            assert_eq!((in_force.tables(), plain.tables()), (1, 0), "each way of verifying is compared");
+            let key = |set: &KeySet| set.iter().next().expect("one key").clone();
+            Signer { private, with_table: key(&in_force), without_table: key(&plain) }
         };
         (1..=4).map(signer).collect()
     })
@@ -30,13 +37,13 @@ fn signers() -> &'static [(SigningKey, PublicKey)] {
 pub fn check(input: &[u8]) -> bool {
     let Some(([kind], rest)) = input.split_first_chunk::<1>() else { return false };
     let Some((bytes, message)) = rest.split_first_chunk::<64>() else { return false };
-    let (signer, plain) = &signers()[usize::from(kind % 4)];
+    let Signer { private, with_table, without_table } = &signers()[usize::from(kind % 4)];
     let mut signature = *bytes;
     if *kind < 128 {
-        signature.iter_mut().zip(signer.sign(message)).for_each(|(byte, valid)| *byte ^= valid);
+        signature.iter_mut().zip(private.sign(message)).for_each(|(byte, valid)| *byte ^= valid);
     }
-    let accepted = plain.verifies(message, &signature);
-    assert_eq!(signer.public_key().verifies(message, &signature), accepted);
+    let accepted = without_table.verifies(message, &signature);
+    assert_eq!(with_table.verifies(message, &signature), accepted);
     let is_unchanged = *kind < 128 && bytes.iter().all(|byte| *byte == 0);
     assert!(accepted || !is_unchanged, "the valid signature is rejected");
     accepted
