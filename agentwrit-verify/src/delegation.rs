@@ -20,6 +20,7 @@ pub use crate::delegation_record::Delegation;
 pub use crate::delegation_record::{DelegationRecord, RecordFormatError, chain_hash};
 use crate::{
     claims::ClaimSet,
+    delegation_record::SignedRecord,
     keys::{KeySet, PublicKey},
 };
 
@@ -33,6 +34,15 @@ pub const MAX_DEPTH: usize = 5;
 ///
 /// [`DelegationChainError`] with the first rule that is broken.
 pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k PublicKey>, DelegationChainError> {
+    verify_chain_of(claims, keys, None)
+}
+
+/// Verifies a chain as [`verify_chain`]. `token_key`, one of the keys, signed the token.
+pub(crate) fn verify_chain_of<'k>(
+    claims: &ClaimSet,
+    keys: &'k KeySet,
+    token_key: Option<&'k PublicKey>,
+) -> Result<Vec<&'k PublicKey>, DelegationChainError> {
     let chain = &claims.delegation_chain;
     let Some(last) = chain.last() else {
         return if claims.chain_hash.is_none() { Ok(Vec::new()) } else { Err(DelegationChainError::Hash) };
@@ -40,15 +50,16 @@ pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k P
     if chain.len() > MAX_DEPTH {
         return Err(DelegationChainError::TooDeep { depth: chain.len() });
     }
-    if claims.chain_hash.as_deref() != Some(chain_hash(&claims.iss, chain).as_str()) {
+    let (signed, hash) = SignedRecord::all_of(&claims.iss, chain);
+    if claims.chain_hash.as_ref() != Some(&hash) {
         return Err(DelegationChainError::Hash);
     }
+    // A chain may be older than the key that signed the token: any trusted key will do.
+    let signers = SignedRecord::signers(&signed, keys, token_key);
     let mut signed_by: Vec<&PublicKey> = Vec::new();
     let mut previous: Option<&DelegationRecord> = None;
-    for (index, record) in chain.iter().enumerate() {
-        let signed = record.signed_bytes(&claims.iss, index, previous);
-        // A chain may be older than the key that signed the token: any trusted key will do.
-        let key = record.signer(&signed, keys).ok_or(DelegationChainError::Signature { index })?;
+    for (index, (record, signer)) in chain.iter().zip(signers).enumerate() {
+        let key = signer.ok_or(DelegationChainError::Signature { index })?;
         if !signed_by.contains(&key) {
             signed_by.push(key);
         }

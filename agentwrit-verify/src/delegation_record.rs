@@ -61,12 +61,6 @@ impl DelegationRecord {
         bytes
     }
 
-    /// The key that signed it.
-    pub(crate) fn signer<'k>(&self, signed: &[u8], keys: &'k KeySet) -> Option<&'k PublicKey> {
-        let signature = self.signature_bytes()?;
-        keys.iter().find(|key| key.verifies(signed, &signature))
-    }
-
     fn signature_bytes(&self) -> Option<[u8; 64]> {
         let mut bytes = [0; 64];
         (self.signature.len() == 128 && HEXLOWER.decode_mut(self.signature.as_bytes(), &mut bytes).is_ok())
@@ -169,16 +163,55 @@ pub enum RecordFormatError {
 /// and, for each record, `text(signed bytes) text(signature, 64 bytes)`.
 #[must_use]
 pub fn chain_hash(issuer: &str, chain: &[DelegationRecord]) -> String {
-    let mut bytes = Vec::with_capacity(1024);
-    put_text(&mut bytes, CHAIN_DOMAIN.as_bytes());
-    put_number(&mut bytes, chain.len());
-    let mut previous = None;
-    for (index, record) in chain.iter().enumerate() {
-        put_text(&mut bytes, &record.signed_bytes(issuer, index, previous));
-        put_text(&mut bytes, record.signature_bytes().as_ref().map_or(&[], |signature| signature.as_slice()));
-        previous = Some(record);
+    SignedRecord::all_of(issuer, chain).1
+}
+
+/// Bytes of a record that are signed, and their signature.
+pub(crate) struct SignedRecord {
+    bytes: Vec<u8>,
+    /// `None` unless the record has 64 bytes in hexadecimal.
+    signature: Option<[u8; 64]>,
+}
+
+impl SignedRecord {
+    /// Returns the records of a chain, and its hash.
+    pub(crate) fn all_of(issuer: &str, chain: &[DelegationRecord]) -> (Vec<Self>, String) {
+        let mut bytes = Vec::with_capacity(4096);
+        put_text(&mut bytes, CHAIN_DOMAIN.as_bytes());
+        put_number(&mut bytes, chain.len());
+        let mut previous = None;
+        let signed = chain.iter().enumerate().map(|(index, record)| {
+            let signed =
+                Self { bytes: record.signed_bytes(issuer, index, previous), signature: record.signature_bytes() };
+            put_text(&mut bytes, &signed.bytes);
+            put_text(&mut bytes, signed.signature.as_ref().map_or(&[], |signature| signature.as_slice()));
+            previous = Some(record);
+            signed
+        });
+        let signed = signed.collect();
+        (signed, HEXLOWER.encode(&Sha256::digest(&bytes)))
     }
-    HEXLOWER.encode(&Sha256::digest(&bytes))
+
+    /// Returns the key that signed each record. `likely` is tried first: one key signs most chains, and a set has other keys
+    /// around a rotation.
+    pub(crate) fn signers<'k>(
+        records: &[Self],
+        keys: &'k KeySet,
+        likely: Option<&'k PublicKey>,
+    ) -> Vec<Option<&'k PublicKey>> {
+        let mut signers: Vec<Option<&PublicKey>> = vec![None; records.len()];
+        let others = keys.iter().filter(|key| likely != Some(*key));
+        for key in likely.into_iter().chain(others) {
+            let unknown = records.iter().zip(&mut signers).filter(|(_, signer)| signer.is_none());
+            let (signed, unknown): (Vec<_>, Vec<_>) = unknown
+                .filter_map(|(record, signer)| Some(((record.bytes.as_slice(), record.signature?), signer)))
+                .unzip();
+            for (signer, is_valid) in unknown.into_iter().zip(key.verifies_each(&signed)) {
+                *signer = is_valid.then_some(key);
+            }
+        }
+        signers
+    }
 }
 
 fn put_number(bytes: &mut Vec<u8>, number: usize) {

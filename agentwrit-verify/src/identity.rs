@@ -60,9 +60,12 @@ impl TrustDomain {
     ///
     /// [`IdentityError::TrustDomain`].
     pub fn parse(text: &str) -> Result<Self, IdentityError> {
-        let valid = matches!(text.len(), 1..=255)
-            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
-        if valid { Ok(Self(text.into())) } else { Err(IdentityError::TrustDomain) }
+        if Self::is_valid(text) { Ok(Self(text.into())) } else { Err(IdentityError::TrustDomain) }
+    }
+
+    fn is_valid(text: &str) -> bool {
+        matches!(text.len(), 1..=255)
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
     }
 
     /// The text.
@@ -88,10 +91,13 @@ impl PathSegment {
     ///
     /// [`IdentityError::PathSegment`].
     pub fn parse(text: &str) -> Result<Self, IdentityError> {
-        let valid = matches!(text.len(), 1..=Self::MAX_LENGTH)
+        if Self::is_valid(text) { Ok(Self(text.into())) } else { Err(IdentityError::PathSegment) }
+    }
+
+    fn is_valid(text: &str) -> bool {
+        matches!(text.len(), 1..=Self::MAX_LENGTH)
             && !matches!(text, "." | "..")
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if valid { Ok(Self(text.into())) } else { Err(IdentityError::PathSegment) }
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     }
 
     /// The text.
@@ -171,9 +177,9 @@ impl AgentId {
         let hexadecimal = instance.len() == 16 && instance.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let valid = parts.next().is_none()
             && hexadecimal
-            && TrustDomain::parse(domain).is_ok()
-            && PathSegment::parse(orch).is_ok()
-            && PathSegment::parse(task).is_ok();
+            && TrustDomain::is_valid(domain)
+            && PathSegment::is_valid(orch)
+            && PathSegment::is_valid(task);
         valid.then_some(AgentIdParts { domain, orch, task, instance })
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! 1. A signature `(R, S)` is valid if `[S]B - [k]A`, encoded, is `R` (RFC 8032 §5.1.7 without the cofactor, as
 //!    `VerifyingKey::verify` checks it). `A` is one of few keys that hardly change, `B` never changes.
-//! 2. A scalar is written in 37 signed digits of 7 bits, `-63` to `64`, in rows of four. The table has `1` to `64` times
-//!    `[2^(28 i)]P` for each row `i`: a multiplication is one addition for each digit that is not zero, and 21 doublings.
+//! 2. A scalar is written in its width-7 non-adjacent form: odd digits from -63 to 63, one of eight bits on average has one.
+//!    The table has `1, 3, … 63` times `[2^(16 i)]P` for each row `i`: a multiplication is one addition for each digit, some
+//!    32, and 15 doublings, which the multiplications of both scalars share.
 //! 3. The digits are the integers `k` and `S` exactly, which are below the order of the base point. So the result is the same
 //!    for every point `P` of the curve, also with a component of small order. Additions are complete: no input is special.
 //! 4. Digits choose what is computed: time depends on signature, message and key. All three are public.
-//! 5. 100 KiB for each key, and once for `B`: the keys in force have at most [`MAX_TABLES`] of them.
+//! 5. 80 KiB for each key, and once for `B`: the keys in force have at most [`MAX_TABLES`] of them.
 
 use std::{fmt, iter, sync::LazyLock};
 
@@ -17,16 +18,18 @@ use curve25519_dalek::{
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha512};
 
-/// Largest number of tables of the keys in force: 800 KiB. Other keys are verified without one.
+/// Largest number of tables of the keys in force: 640 KiB. Other keys are verified without one.
 pub(crate) const MAX_TABLES: usize = 8;
 
-/// Bits of a digit.
-const WINDOW: u32 = 7;
-/// Multiples in a row: the largest digit.
-const MULTIPLES: usize = 64;
-/// Digits of a row.
-const COLUMNS: usize = 4;
-const ROWS: usize = 10;
+/// Width of the non-adjacent form: a digit is odd, and its magnitude is below `2^(WIDTH - 1)`.
+const WIDTH: u32 = 7;
+/// Odd multiples in a row, up to the largest digit.
+const MULTIPLES: usize = 1 << (WIDTH - 2);
+const COLUMN_BITS: u32 = 4;
+/// Bits of a row.
+const COLUMNS: usize = 1 << COLUMN_BITS;
+/// Rows for 256 bits.
+const ROWS: usize = 16;
 
 static BASE_POINT: LazyLock<Multiples> = LazyLock::new(|| Multiples::of(ED25519_BASEPOINT_POINT));
 
@@ -45,20 +48,37 @@ impl KeyTable {
 
     /// Returns what `key.verify(message, signature)` does, for the key that the table was made of.
     pub(crate) fn verifies(&self, key: &VerifyingKey, message: &[u8], signature: &Signature) -> bool {
+        self.nonce_point(key, message, signature)
+            .is_some_and(|point| point.compress().as_bytes() == signature.r_bytes())
+    }
+
+    /// Returns what `verifies` does for each message and signature. The results are encoded with one inversion for all of them;
+    /// each is compared with its own `R`.
+    pub(crate) fn verifies_each(&self, key: &VerifyingKey, signed: &[(&[u8], Signature)]) -> Vec<bool> {
+        let points = signed.iter().map(|(message, signature)| self.nonce_point(key, message, signature));
+        let points: Vec<Option<EdwardsPoint>> = points.collect();
+        let found: Vec<EdwardsPoint> = points.iter().flatten().copied().collect();
+        let mut encoded = EdwardsPoint::compress_batch_alloc(&found).into_iter();
+        let encoded = points.iter().map(|point| point.and_then(|_| encoded.next()));
+        encoded.zip(signed).map(|(r, (_, signature))| r.is_some_and(|r| r.as_bytes() == signature.r_bytes())).collect()
+    }
+
+    /// Returns `[S]B - [k]A`, whose encoding `R` has to be. `None` if `S` is not below the order.
+    fn nonce_point(&self, key: &VerifyingKey, message: &[u8], signature: &Signature) -> Option<EdwardsPoint> {
         let canonical: Option<Scalar> = Scalar::from_canonical_bytes(*signature.s_bytes()).into();
-        let Some(s) = canonical else { return false };
+        let s = canonical?;
         let hash = Sha512::new().chain_update(signature.r_bytes()).chain_update(key.as_bytes()).chain_update(message);
         let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
         let (k, s) = (digits(k.as_bytes()), digits(s.as_bytes()));
         let mut sum = EdwardsPoint::identity();
-        for column in (0..COLUMNS).rev() {
-            if column + 1 < COLUMNS {
-                sum = shifted(sum, WINDOW);
+        for (column, (k, s)) in k.iter().zip(&s).rev().enumerate() {
+            if column > 0 {
+                sum += sum;
             }
-            self.negative.add_column(&mut sum, &k, column);
-            BASE_POINT.add_column(&mut sum, &s, column);
+            self.negative.add_column(&mut sum, k);
+            BASE_POINT.add_column(&mut sum, s);
         }
-        sum.compress().as_bytes() == signature.r_bytes()
+        Some(sum)
     }
 }
 
@@ -68,28 +88,28 @@ impl fmt::Debug for KeyTable {
     }
 }
 
-/// Rows of a point: `1` to `64` times the point, shifted by 28 bits from row to row.
+/// Rows of a point: its odd multiples, shifted by 16 bits from row to row.
 struct Multiples(Vec<[EdwardsPoint; MULTIPLES]>);
 
 impl Multiples {
     fn of(point: EdwardsPoint) -> Self {
-        let shift = WINDOW * 4;
-        let bases = iter::successors(Some(point), |base| Some(shifted(*base, shift)));
+        let next = |base: &EdwardsPoint| (0..COLUMNS).fold(*base, |point, _| point + point);
         let row = |base: EdwardsPoint| {
-            let mut multiple = EdwardsPoint::identity();
+            let twice = base + base;
+            let mut multiple = base - twice;
             [(); MULTIPLES].map(|()| {
-                multiple += base;
+                multiple += twice;
                 multiple
             })
         };
-        Self(bases.take(ROWS).map(row).collect())
+        Self(iter::successors(Some(point), |base| Some(next(base))).take(ROWS).map(row).collect())
     }
 
-    /// Adds the multiples that the digits of a column select. The digit zero selects none.
-    fn add_column(&self, sum: &mut EdwardsPoint, digits: &[i8], column: usize) {
-        for (row, digit) in self.0.iter().zip(digits.iter().skip(column).step_by(COLUMNS)) {
-            let multiple = row.get(usize::from(digit.unsigned_abs()).wrapping_sub(1));
-            match multiple {
+    /// Adds the multiples that the digits of a column select.
+    fn add_column(&self, sum: &mut EdwardsPoint, column: &Column) {
+        for (row, digit) in column.digits.iter().take(column.length) {
+            let row = self.0.get(usize::from(*row));
+            match row.and_then(|row| row.get(usize::from(digit.unsigned_abs() / 2))) {
                 Some(multiple) if *digit > 0 => *sum += multiple,
                 Some(multiple) => *sum -= multiple,
                 None => {}
@@ -98,32 +118,54 @@ impl Multiples {
     }
 }
 
-/// Returns `[2^bits]P`.
-fn shifted(mut point: EdwardsPoint, bits: u32) -> EdwardsPoint {
-    for _ in 0..bits / 3 {
-        point = point.mul_by_cofactor();
-    }
-    for _ in 0..bits % 3 {
-        point += point;
-    }
-    point
+/// Digits of a scalar for one bit of all rows, without zeros.
+#[derive(Clone, Copy, Default)]
+struct Column {
+    /// Row and digit.
+    digits: [(u8, i8); ROWS],
+    length: usize,
 }
 
-/// Returns the digits of a scalar below 2^253, the lowest first.
-fn digits(scalar: &[u8; 32]) -> [i8; ROWS * COLUMNS] {
-    let mut bytes = scalar.iter().copied();
-    let (mut bits, mut held, mut carry) = (0_u32, 0, 0);
-    [(); ROWS * COLUMNS].map(|()| {
-        if held < WINDOW {
-            bits |= u32::from(bytes.next().unwrap_or(0)) << held;
-            held += 8;
+impl Column {
+    fn push(&mut self, row: u8, digit: i8) {
+        if let Some(place) = self.digits.get_mut(self.length) {
+            *place = (row, digit);
+            self.length += 1;
         }
-        let [low, ..] = (bits & 0x7f).to_le_bytes();
-        (bits, held) = (bits >> WINDOW, held - WINDOW);
-        let value = low + carry;
-        carry = u8::from(value > 64);
-        value.wrapping_sub(carry << WINDOW).cast_signed()
-    })
+    }
+}
+
+/// Returns the non-adjacent form of a scalar below 2^253. The digit of the column `c` and the row `i` counts `2^(16 i + c)`.
+fn digits(scalar: &[u8; 32]) -> [Column; COLUMNS] {
+    let mut columns = [Column::default(); COLUMNS];
+    let half = |bytes: &[u8]| bytes.try_into().map_or(0, u128::from_le_bytes);
+    let (low, high) = scalar.split_at(16);
+    let (mut low, mut high) = (half(low), half(high));
+    let mut position = 0_u8;
+    while (low, high) != (0, 0) {
+        let [zeros, ..] = low.trailing_zeros().min(64).to_le_bytes();
+        (low, high) = (low >> zeros | high.checked_shl(128 - u32::from(zeros)).unwrap_or(0), high >> zeros);
+        position += zeros;
+        if low & 1 == 0 {
+            continue;
+        }
+        let [window, ..] = (low % (1 << WIDTH)).to_le_bytes();
+        // Less a digit, the number is a multiple of 2^WIDTH.
+        let digit = if window < 1 << (WIDTH - 1) {
+            low -= u128::from(window);
+            window.cast_signed()
+        } else {
+            let missing = (1 << WIDTH) - window;
+            let carry;
+            (low, carry) = low.overflowing_add(missing.into());
+            high += u128::from(carry);
+            -missing.cast_signed()
+        };
+        if let Some(column) = columns.get_mut(usize::from(position) % COLUMNS) {
+            column.push(position >> COLUMN_BITS, digit);
+        }
+    }
+    columns
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Rules {
         let claims = unverified.claims()?;
         self.check_issuer(&claims)?;
         self.check_audience(&claims)?;
-        let chain_keys = delegation::verify_chain(&claims, keys).map_err(VerifyError::Chain)?;
+        let chain_keys = delegation::verify_chain_of(&claims, keys, Some(key)).map_err(VerifyError::Chain)?;
         Ok(CachedToken {
             revocation_keys: OnceLock::new(),
             sender: OnceLock::new(),

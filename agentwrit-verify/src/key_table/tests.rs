@@ -48,6 +48,17 @@ fn forged(secret: &Scalar, key: &EdwardsPoint, nonce: &Scalar, torsion: &Edwards
     signature
 }
 
+/// Returns the digits by position.
+fn by_position(columns: &[Column; COLUMNS]) -> [i8; COLUMNS * ROWS] {
+    let mut digits = [0; COLUMNS * ROWS];
+    for (index, column) in columns.iter().enumerate() {
+        for (row, digit) in column.digits.iter().take(column.length) {
+            digits[usize::from(*row) * COLUMNS + index] = *digit;
+        }
+    }
+    digits
+}
+
 #[test]
 fn digits_are_the_scalar() {
     let order_less_one = -Scalar::ONE;
@@ -59,14 +70,23 @@ fn digits_are_the_scalar() {
         scalars.extend([power, power - Scalar::ONE, -power]);
     }
     for scalar in scalars {
-        let found = digits(scalar.as_bytes()).iter().rev().fold(Scalar::ZERO, |sum, digit| {
-            let magnitude = Scalar::from(u32::from(digit.unsigned_abs()));
-            assert!((-63..=64).contains(digit));
-            sum * Scalar::from(128_u32) + if *digit < 0 { -magnitude } else { magnitude }
+        let digits = by_position(&digits(scalar.as_bytes()));
+        let places: Vec<usize> = (0..digits.len()).filter(|place| digits[*place] != 0).collect();
+        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 7), "{places:?}");
+        assert!(places.iter().all(|place| digits[*place] % 2 != 0 && (-63..=63).contains(&digits[*place])));
+        // Added as integers: as scalars, a multiple of the order more would be equal.
+        let mut sums = [0_i32; 33];
+        for place in places {
+            let (byte, bit) = (place / 8, place % 8);
+            sums[byte] += i32::from(digits[place]) << bit;
+        }
+        let mut carry = 0;
+        let bytes = sums.map(|sum| {
+            let sum = sum + carry;
+            carry = sum.div_euclid(256);
+            u8::try_from(sum.rem_euclid(256)).unwrap()
         });
-        assert_eq!(found, scalar);
-        // The last digits are those of no bit: what is above the order can't be carried out of the array.
-        assert!(digits(scalar.as_bytes()).iter().skip(37).all(|digit| *digit == 0));
+        assert_eq!((bytes, carry), ([scalar.as_bytes().as_slice(), &[0]].concat().try_into().unwrap(), 0));
     }
 }
 
@@ -176,6 +196,35 @@ fn agrees_on_random_and_mutated_signatures() {
     }
     let half = signatures() / 2;
     assert!((half - half / 4..=half + half / 4).contains(&accepted), "{accepted} of {}", signatures());
+}
+
+#[test]
+fn agrees_on_valid_and_invalid_signatures_together() {
+    let private = SigningKey::from_bytes(&[11; 32]);
+    let (key, table) = (private.verifying_key(), KeyTable::new(&private.verifying_key()));
+    // The digits of the number in base three choose which signatures are valid, and how the others are not.
+    for batch in 0..243_u32 {
+        let messages: Vec<[u8; 4]> = (0..5).map(|place| (batch * 5 + place).to_le_bytes()).collect();
+        let signed = messages.iter().zip([1, 3, 9, 27, 81]).map(|(message, weight)| {
+            let mut signature = private.sign(message).to_bytes();
+            match batch / weight % 3 {
+                0 => {}
+                1 => signature[(batch % 32) as usize] ^= 1,
+                _ => signature[63] |= 0x80,
+            }
+            (message.as_slice(), Signature::from_bytes(&signature))
+        });
+        let signed: Vec<_> = signed.collect();
+        for length in 0..=5 {
+            let expected: Vec<bool> =
+                signed[..length].iter().map(|(message, signature)| key.verify(message, signature).is_ok()).collect();
+            assert_eq!(table.verifies_each(&key, &signed[..length]), expected);
+        }
+        // A signature is valid for its own place only.
+        let exchanged: Vec<_> = signed.iter().zip(signed.iter().rev()).map(|(one, other)| (one.0, other.1)).collect();
+        let expected = [false, false, batch / 9 % 3 == 0, false, false];
+        assert_eq!(table.verifies_each(&key, &exchanged), expected);
+    }
 }
 
 proptest! {

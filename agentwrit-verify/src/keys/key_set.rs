@@ -53,7 +53,7 @@ impl KeySet {
     }
 
     /// The same keys, verified without tables. Once a set is in force at a [`Verifier`](crate::Verifier), the first eight of its
-    /// keys have a table of multiples each, of 100 KiB, with which a signature is verified in about 0.6 of the time. This is
+    /// keys have a table of multiples each, of 80 KiB, with which a signature is verified in about 0.6 of the time. This is
     /// for processes that lack the memory, and for comparisons: the keys verify the same signatures.
     #[must_use]
     pub fn without_tables(&self) -> Self {

@@ -106,6 +106,18 @@ impl PublicKey {
         }
     }
 
+    /// Returns whether each signature over its message verifies as with [`verifies`](Self::verifies). With a table, several take
+    /// less time than one after the other.
+    pub(crate) fn verifies_each(&self, signed: &[(&[u8], [u8; 64])]) -> Vec<bool> {
+        let Multiples::Known(table) = &self.multiples else {
+            return signed.iter().map(|(message, signature)| self.verifies(message, signature)).collect();
+        };
+        let signed: Vec<_> =
+            signed.iter().map(|(message, signature)| (*message, Signature::from_bytes(signature))).collect();
+        let are_valid = table.verifies_each(&self.named.key, &signed);
+        are_valid.into_iter().zip(&signed).map(|(is_valid, (_, r))| is_valid && !is_small_order(r.r_bytes())).collect()
+    }
+
     /// Returns the key with a table, unless tables are off: its own, that of the same key among `known`, or a new one, which
     /// takes 0.1 ms.
     pub(crate) fn with_table(self, known: &[Self]) -> Self {

@@ -79,6 +79,8 @@ pub(super) enum ProofKey {
 }
 
 impl ProofKey {
+    /// Returns true when the signature verifies. Without a table of the key: agents have too many keys that are used too
+    /// seldom (`docs/known-key-tables.md`).
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         match self {
             Self::Ed25519(key) => keys::verifies(key, message, &Signature::from_bytes(signature)),
