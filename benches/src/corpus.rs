@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentwrit_verify::issue::SigningKey;
 use agentwrit_verify::{
     AgentId, ClaimSet, Clock as _, KeySet, PathSegment, ScopeSet, Subject, SystemClock, TokenId, TrustDomain,
+    TrustedKeys,
 };
 
 /// Issuer of the tokens.
@@ -23,6 +24,7 @@ const LIFETIME: u64 = 3600;
 #[derive(Debug)]
 pub struct Corpus {
     key_set: KeySet,
+    in_force: TrustedKeys,
     jwks: String,
     tokens: Vec<Token>,
 }
@@ -46,7 +48,7 @@ impl Corpus {
     ///
     /// If a name in this function is not valid under the contract.
     pub fn new(count: u64) -> Result<Self, Box<dyn Error>> {
-        Self::signed_by(&SigningKey::from_seed(&SEED)?, count)
+        Self::signed_by(&signing_key()?, count)
     }
 
     /// Signs the tokens with the key of after a rotation.
@@ -61,7 +63,7 @@ impl Corpus {
     fn signed_by(key: &SigningKey, count: u64) -> Result<Self, Box<dyn Error>> {
         let key_set = KeySet::new([key.public_key().clone()])?;
         let tokens = (0..count).map(|number| Token::signed(key, &claims(number)?)).collect::<Result<_, _>>()?;
-        Ok(Self { jwks: key_set.to_jwks(), key_set, tokens })
+        Ok(Self { jwks: key_set.to_jwks(), in_force: TrustedKeys::fixed(key_set.clone()), key_set, tokens })
     }
 
     /// Returns all tokens.
@@ -87,6 +89,12 @@ impl Corpus {
         &self.key_set
     }
 
+    /// Returns the key set as it is in force: the verifiers of a service share it, and with it the table of the key.
+    #[must_use]
+    pub fn trusted_keys(&self) -> &TrustedKeys {
+        &self.in_force
+    }
+
     /// Returns the key set in the broker's JSON form.
     #[must_use]
     pub fn jwks(&self) -> &str {
@@ -95,7 +103,7 @@ impl Corpus {
 }
 
 impl Token {
-    fn signed(key: &SigningKey, claims: &ClaimSet) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn signed(key: &SigningKey, claims: &ClaimSet) -> Result<Self, Box<dyn Error>> {
         let text = key.sign_token(claims);
         let (signed, signature) = text.rsplit_once('.').ok_or("not a JWS")?;
         let signature = data_encoding::BASE64URL_NOPAD.decode(signature.as_bytes())?;
@@ -116,7 +124,13 @@ impl Token {
     }
 }
 
-fn claims(number: u64) -> Result<ClaimSet, Box<dyn Error>> {
+/// Returns the key that signs the tokens of [`Corpus::new`].
+pub(crate) fn signing_key() -> Result<SigningKey, Box<dyn Error>> {
+    Ok(SigningKey::from_seed(&SEED)?)
+}
+
+/// Returns the claims of an agent's token.
+pub(crate) fn claims(number: u64) -> Result<ClaimSet, Box<dyn Error>> {
     let (orch_id, task_id) =
         (PathSegment::parse("claims-intake-europe-1")?, PathSegment::parse("review-2026-11-21-00004217")?);
     let agent = AgentId::new(&TrustDomain::parse("agentwrit.local")?, &orch_id, &task_id, mixed(number).to_be_bytes());

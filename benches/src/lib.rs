@@ -9,6 +9,7 @@
 pub mod bound;
 pub mod caches;
 pub mod corpus;
+pub mod delegated;
 pub mod loopback;
 pub mod peers;
 pub mod report;

@@ -84,7 +84,13 @@ impl Peers {
     /// `ed25519_dalek::VerifyingKey::verify`.
     #[must_use]
     pub fn dalek(&self, token: &Token) -> bool {
-        self.dalek.verify(token.signed_part(), &Signature::from_bytes(&token.signature)).is_ok()
+        self.dalek_verify(token.signed_part(), &token.signature)
+    }
+
+    /// `ed25519_dalek::VerifyingKey::verify` of any message.
+    #[must_use]
+    pub fn dalek_verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.dalek.verify(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 

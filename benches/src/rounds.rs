@@ -84,9 +84,11 @@ impl Schedule {
         let mut series: Vec<Series> = contenders.iter().map(|contender| Series::new(contender.name)).collect();
         for round in 0..=self.rounds {
             let picks = picks(round);
-            // Another contender starts each round, so that none always runs after the same one.
+            // Another contender starts each round, and the order is reversed in every other one, so that none always runs
+            // after the same one.
             for turn in 0..contenders.len() {
-                let turn = (turn + round) % contenders.len();
+                let turn = (turn + round / 2) % contenders.len();
+                let turn = if round % 2 == 0 { turn } else { contenders.len() - 1 - turn };
                 let (Some(contender), Some(series)) = (contenders.get(turn), series.get_mut(turn)) else { continue };
                 let time =
                     if self.threads > 1 { contender.time_on(self.threads, &picks) } else { contender.time(&picks) };
