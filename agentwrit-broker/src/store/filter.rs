@@ -63,13 +63,6 @@ pub(super) const AGENTS: &str = "SELECT app.name, agents.scope, public_key, laun
      LEFT JOIN names AS app ON app.id = agents.app WHERE agent.id = agents.id AND {conditions} AND agents.id > # \
      ORDER BY agents.id LIMIT # OFFSET #";
 
-/// Scopes of a token, of whose subject the registration is joined as `agents`.
-macro_rules! token_scope {
-    () => {
-        "CASE WHEN tokens.scope IS NOT NULL THEN tokens.scope WHEN tokens.root IS NULL THEN agents.scope END"
-    };
-}
-
 /// Columns of the record of a token.
 macro_rules! token_columns {
     () => {
@@ -79,20 +72,34 @@ macro_rules! token_columns {
 }
 pub(super) use token_columns;
 
-/// Page of tokens: conditions, then time of issue and id of the token before the page, limit and offset. Tables of conditions come
-/// first, because SQLite joins in this order: rows that don't match cost no further look-up.
-pub(super) const TOKENS: &str = concat!(
-    "SELECT ",
-    token_columns!(),
-    ", ",
-    token_scope!(),
-    " FROM tokens LEFT JOIN agents ON agents.id = tokens.subject \
-     LEFT JOIN names AS agent ON agent.id = coalesce(tokens.root, tokens.subject) \
-     CROSS JOIN names AS subject LEFT JOIN names AS app ON app.id = tokens.app \
-     LEFT JOIN names AS task ON task.id = tokens.task LEFT JOIN names AS root ON root.id = tokens.root \
-     WHERE subject.id = tokens.subject AND {conditions} AND (tokens.issued_at, tokens.jti) > (#, #) \
-     ORDER BY tokens.issued_at, tokens.jti LIMIT # OFFSET #"
-);
+/// Page of tokens: conditions, then time of issue and id of the token before the page, limit and offset. Names are looked up for
+/// the tokens of the page only. `$order` is before the column that they are ordered by.
+macro_rules! tokens_page {
+    ($order:literal) => {
+        concat!(
+            "SELECT ",
+            token_columns!(),
+            ", CASE WHEN tokens.scope IS NOT NULL THEN tokens.scope WHEN tokens.root IS NULL THEN agents.scope END \
+             FROM (SELECT * FROM tokens WHERE {conditions} AND (",
+            $order,
+            "tokens.issued_at, tokens.jti) > (#, #) ORDER BY ",
+            $order,
+            "tokens.issued_at, tokens.jti LIMIT # OFFSET #) AS tokens \
+             JOIN names AS subject ON subject.id = tokens.subject LEFT JOIN agents ON agents.id = tokens.subject \
+             LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
+             LEFT JOIN names AS root ON root.id = tokens.root ORDER BY tokens.issued_at, tokens.jti"
+        )
+    };
+}
+
+/// Number of tokens that are collected and sorted for a page. More than that are met soon enough in the order of their index.
+const FEW: u64 = 1_000;
+
+/// Returns the statement for a page of the tokens that match.
+pub(super) fn page_of_tokens(total: u64) -> &'static str {
+    // A sign keeps a database from using the index of the column.
+    if total <= FEW { tokens_page!("+") } else { tokens_page!("") }
+}
 
 /// Dialect of a store.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +108,8 @@ pub(super) struct Dialect {
     pub(super) parameter: char,
     /// Function that returns the place of a text in another one, 0 if it is not there.
     pub(super) find: &'static str,
+    /// Sign before a column whose index is not to be used: most tokens have not expired.
+    pub(super) unindexed: &'static str,
     /// Condition that a number is among those that a statement in the place of `{}` returns, and that the statement is run once.
     pub(super) among: &'static str,
 }
@@ -111,8 +120,6 @@ pub(super) struct Conditions<'f> {
     dialect: Dialect,
     text: String,
     pub(super) values: Vec<Value<'f>>,
-    /// True if a condition is about the name of the agent.
-    pub(super) needs_name: bool,
 }
 
 impl<'f> Conditions<'f> {
@@ -151,8 +158,7 @@ impl<'f> Conditions<'f> {
         Ok(Some(conditions))
     }
 
-    /// Returns the conditions of tokens, whose table is `tokens`. An agent's name is `agent`: the first delegator of a
-    /// delegated token, else the subject. `None` if no token meets them.
+    /// Returns the conditions of tokens, whose table is `tokens`. `None` if no token meets them.
     pub(super) fn of_tokens<R: ReadNames + ?Sized>(
         dialect: Dialect,
         reader: &R,
@@ -179,8 +185,9 @@ impl<'f> Conditions<'f> {
             conditions.and("tokens.task = #", [name.id.into()]);
         }
         if let Some(prefix) = &filter.work.prefix {
-            conditions.and("agent.name >= # AND agent.name < #", range(prefix));
-            conditions.needs_name = true;
+            // A delegated token keeps the orchestration of the first delegator.
+            let ids = "SELECT id FROM names WHERE name >= # AND name < #";
+            conditions.and(&format!("coalesce(tokens.root, tokens.subject) IN ({ids})"), range(prefix));
         }
         if let Some(scope) = &filter.scope {
             // Most tokens have the scopes of an agent: each agent's are searched once.
@@ -192,13 +199,13 @@ impl<'f> Conditions<'f> {
         }
         if let Some(now) = filter.live_at {
             conditions.and_unset("tokens.ended_at");
-            conditions.and("tokens.expires_at > #", [now.into()]);
+            conditions.and(&format!("{}tokens.expires_at > #", dialect.unindexed), [now.into()]);
         }
         Ok(Some(conditions))
     }
 
     fn new(dialect: Dialect) -> Self {
-        Self { dialect, text: "1 = 1".to_owned(), values: Vec::new(), needs_name: false }
+        Self { dialect, text: "1 = 1".to_owned(), values: Vec::new() }
     }
 
     /// Adds a condition. Each `#` in it stands for the next of `values`.
@@ -215,9 +222,7 @@ impl<'f> Conditions<'f> {
 
     /// Returns the statement that counts the tokens.
     pub(super) fn count_of_tokens(&self) -> String {
-        let names = " LEFT JOIN names AS agent ON agent.id = coalesce(tokens.root, tokens.subject)";
-        let names = if self.needs_name { names } else { "" };
-        format!("SELECT count(*) FROM tokens{names} WHERE {}", self.text)
+        format!("SELECT count(*) FROM tokens WHERE {}", self.text)
     }
 
     /// Returns `text` with numbered parameters, each `#` in it standing for the next of `values`.
@@ -254,16 +259,22 @@ impl<'f> Conditions<'f> {
         self.and(&format!("({time} > 0) IS NOT TRUE"), []);
     }
 
-    /// Returns the condition that a list of scopes has one of two texts that are [`sought`].
+    /// Returns the condition that a list of scopes has one of two texts, for the values of [`sought`].
     fn covers(&self, list: &str) -> String {
-        let holds = format!("{}(' ' || {list} || ' ', #) > 0", self.dialect.find);
+        let find = self.dialect.find;
+        // Few lists have the text at all, and the others need no copy.
+        let holds = format!("({find}({list}, #) > 0 AND {find}(' ' || {list} || ' ', #) > 0)");
         format!("({holds} OR {holds})")
     }
 }
 
-/// Returns what a list of scopes that covers `scope` has: the scope itself, or the wildcard of its action and resource.
-fn sought(scope: &Scope) -> [Value<'static>; 2] {
-    [format!(" {scope} ").into(), format!(" {}:{}:* ", scope.action(), scope.resource()).into()]
+/// Returns what a list of scopes that covers `scope` has, each without and with the spaces around it: the scope itself, or the
+/// wildcard of its action and resource.
+fn sought(scope: &Scope) -> [Value<'static>; 4] {
+    let (exact, wildcard) = (scope.to_string(), format!("{}:{}:*", scope.action(), scope.resource()));
+    let padded = [&exact, &wildcard].map(|text| format!(" {text} ").into());
+    let [padded_exact, padded_wildcard] = padded;
+    [exact.into(), padded_exact, wildcard.into(), padded_wildcard]
 }
 
 /// Returns the first text that begins with `prefix`, which ends with `/`, and the first one after all of them.

@@ -20,8 +20,9 @@ use crate::{
     },
 };
 
-/// Without statistics of its tables, as after a migration, PostgreSQL would look up the names of all agents for `IN`.
-pub(super) const DIALECT: Dialect = Dialect { parameter: '$', find: "strpos", among: "= ANY (ARRAY({}))" };
+/// PostgreSQL chooses by its statistics. Without them, as after a migration, it would look up the names of all agents for `IN`.
+pub(super) const DIALECT: Dialect =
+    Dialect { parameter: '$', find: "strpos", unindexed: "", among: "= ANY (ARRAY({}))" };
 
 impl ReadAgents for Transaction<'_> {
     fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {

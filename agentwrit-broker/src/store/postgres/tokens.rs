@@ -18,7 +18,7 @@ use crate::{
         agents::app_id,
         codec::micros,
         facts::KnownToken,
-        filter::{Conditions, TOKENS, TokenFilter, token_columns},
+        filter::{Conditions, TokenFilter, page_of_tokens, token_columns},
         tokens::{EndedTokens, ReadTokens, TokenPage},
         wants::Wants,
     },
@@ -75,7 +75,7 @@ impl ReadTokens for Transaction<'_> {
     fn tokens(&self, filter: &TokenFilter, page: &TokenPage) -> Result<(Vec<ListedToken>, u64), StoreError> {
         let Some(conditions) = Conditions::of_tokens(DIALECT, self, filter)? else { return Ok((Vec::new(), 0)) };
         let total = self.single(&conditions.count_of_tokens(), &conditions.values, |row| unsigned(row, 0))?;
-        let (sql, values) = conditions.numbered(TOKENS, page.values());
+        let (sql, values) = conditions.numbered(page_of_tokens(total), page.values());
         let mut tokens = self.list(&sql, &values, |row| {
             let (token, ended_at) = issued_token(row)?;
             Ok(ListedToken { token, scope: optional_scopes(row, 13)?, ended_at })

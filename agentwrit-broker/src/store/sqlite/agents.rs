@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) const DIALECT: Dialect = Dialect { parameter: '?', find: "instr", among: "IN ({})" };
+pub(super) const DIALECT: Dialect = Dialect { parameter: '?', find: "instr", unindexed: "+", among: "IN ({})" };
 
 impl ReadAgents for Transaction<'_> {
     fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {

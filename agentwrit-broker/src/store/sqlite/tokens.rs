@@ -15,7 +15,7 @@ use crate::{
         agents::app_id,
         codec::micros,
         facts::{Facts, KnownToken},
-        filter::{Conditions, TOKENS, TokenFilter, token_columns},
+        filter::{Conditions, TokenFilter, page_of_tokens, token_columns},
         tokens::{EndedTokens, ReadTokens, TokenPage},
     },
 };
@@ -79,7 +79,7 @@ impl ReadTokens for Transaction<'_> {
         let Some(conditions) = Conditions::of_tokens(DIALECT, self, filter)? else { return Ok((Vec::new(), 0)) };
         let count = conditions.count_of_tokens();
         let total = self.single(&count, params_from_iter(&conditions.values), |row| unsigned(row, 0))?;
-        let (sql, values) = conditions.numbered(TOKENS, page.values());
+        let (sql, values) = conditions.numbered(page_of_tokens(total), page.values());
         let mut tokens = self.list(&sql, params_from_iter(&values), |row| {
             let (token, ended_at) = issued_token(row)?;
             Ok(ListedToken { token, scope: optional_scopes(row, 13)?, ended_at })

@@ -9,7 +9,7 @@ use crate::{
     store::{
         AgentFilter, Work,
         audit_lists::List,
-        filter::{AGENTS, Conditions, TOKENS},
+        filter::{AGENTS, Conditions, page_of_tokens},
         pending::{EventRow, Ordinals, Pending, Record},
         rows::Rows,
         sqlite::{agents::DIALECT, audit::statements, schema, write::sql},
@@ -60,10 +60,16 @@ fn inserting_rows_prepares_their_statement_once() {
 #[test]
 fn reads_pages_of_agents_and_tokens_by_their_order() {
     let connection = database();
-    for (list, table) in [(AGENTS, "SEARCH agents USING"), (TOKENS, "SEARCH tokens USING INDEX tokens_by_issue")] {
-        let plan = plan(&connection, &list.replace("{conditions}", "1 = 1").replace('#', "?"));
-        assert!(plan.first().is_some_and(|step| step.starts_with(table)), "{plan:?}");
-        assert!(plan.iter().all(|step| step.starts_with("SEARCH")), "{plan:?}");
+    let plan = |list: &str| plan(&connection, &list.replace("{conditions}", "1 = 1").replace('#', "?"));
+    let agents = plan(AGENTS);
+    assert!(agents.first().is_some_and(|step| step.starts_with("SEARCH agents USING")), "{agents:?}");
+    assert!(agents.iter().all(|step| step.starts_with("SEARCH")), "{agents:?}");
+    let by_issue = "SEARCH tokens USING INDEX tokens_by_issue";
+    for (total, is_in_order) in [(u64::MAX, true), (1001, true), (1000, false), (0, false)] {
+        let tokens = plan(page_of_tokens(total));
+        assert_eq!(tokens.iter().any(|step| step.starts_with(by_issue)), is_in_order, "{total}: {tokens:?}");
+        // Names are looked up for the rows of the page.
+        assert!(tokens.iter().all(|step| !step.starts_with("SCAN") || step == "SCAN tokens"), "{tokens:?}");
     }
 }
 
