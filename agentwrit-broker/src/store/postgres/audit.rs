@@ -31,7 +31,8 @@ macro_rules! select_event {
     };
 }
 
-/// Statements on a list. `$1` and `$2` are its keys, `$3` the kinds.
+/// Statements on a list. `$1` and `$2` are its keys, `$3` the kinds. They order by kind and number, with a range of both: for one kind
+/// in the order of its numbers PostgreSQL would read the trail from its end, all of it if there is no such event.
 pub(super) struct ListStatements {
     /// Sum of the numbers of the last event of each kind up to `$4`.
     pub(super) rank: &'static str,
@@ -52,14 +53,15 @@ macro_rules! list_statements {
                 $ordinal,
                 " AS n FROM audit_events WHERE ",
                 $condition,
-                " AND audit_events.kind = wanted.kind AND seq <= $4 ORDER BY seq DESC LIMIT 1) AS last"
+                " AND audit_events.kind >= wanted.kind AND (audit_events.kind, seq) <= (wanted.kind, $4) \
+                 ORDER BY audit_events.kind DESC, seq DESC LIMIT 1) AS last"
             ),
             sequences: concat!(
                 "SELECT first.seq FROM unnest($3::bigint[]) AS wanted(kind) CROSS JOIN LATERAL (SELECT seq FROM audit_events \
                  WHERE ",
                 $condition,
-                " AND audit_events.kind = wanted.kind AND seq > $4 AND seq <= $5 ORDER BY seq LIMIT $6) AS first \
-                 ORDER BY first.seq LIMIT $6"
+                " AND (audit_events.kind, seq) > (wanted.kind, $4) AND (audit_events.kind, seq) <= (wanted.kind, $5) \
+                 ORDER BY audit_events.kind, seq LIMIT $6) AS first ORDER BY first.seq LIMIT $6"
             ),
             kinds: concat!(
                 "WITH RECURSIVE present AS ((SELECT kind FROM audit_events WHERE ",
@@ -74,7 +76,8 @@ macro_rules! list_statements {
                 $ordinal,
                 " FROM audit_events WHERE ",
                 $of_key,
-                "audit_events.kind = wanted.kind ORDER BY seq DESC LIMIT 1), 0) \
+                "audit_events.kind >= wanted.kind AND audit_events.kind <= wanted.kind \
+                 ORDER BY audit_events.kind DESC, seq DESC LIMIT 1), 0) \
                  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS wanted (number, key_1, key_2, kind)"
             ),
         };

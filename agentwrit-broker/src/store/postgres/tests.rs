@@ -7,6 +7,7 @@ mod guards;
 mod late_return;
 mod lost_history;
 mod lost_withdrawals;
+mod plans;
 mod proxy;
 mod rejected_rows;
 mod schema;

@@ -58,7 +58,12 @@ impl Schema {
 
     /// Executes statements in the schema, as its owner.
     pub(crate) fn execute(&self, sql: &str) {
-        Self::query(&format!("SET search_path = test_{}; {sql}", self.number));
+        self.rows(sql);
+    }
+
+    /// Executes statements in the schema, as its owner. Returns the rows.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
+        SERVER.query("postgres", &format!("SET search_path = test_{}; {sql}", self.number))
     }
 
     /// Executes a statement on the server.
