@@ -177,6 +177,8 @@ def test_audit_chain_is_verified_and_operator_revokes_run(chromium: Chromium, tm
             model.release()
             card = page.locator("#scopes li.refused", has_text="customer_profile")
             expect(card).to_contain_text("refused 401")
+            expect(page.locator("#agents .revoked .state")).to_have_text("revoked")
+            expect(page.locator("#live")).to_contain_text("Stopped by the end of a token, 2 of 2 tokens rejected at the end")
     finally:
         model.stop()
         program.stop()

@@ -132,10 +132,10 @@ export function buildOperator(panel, scopes, afterwards) {
     event.preventDefault();
     revoke(event.submitter?.value !== "revoke");
   });
-  // The panel shows what is live now. A row that has the focus is left in place.
+  // The panel shows what is live now.
   setInterval(() => {
-    if (!document.hidden && !panel.hidden && !$("holders").contains(document.activeElement)) loadOperator();
-  }, 5000);
+    if (!document.hidden && !panel.hidden) loadOperator();
+  }, 2000);
   setInterval(() => {
     for (const node of document.querySelectorAll("#holders .time")) node.textContent = timeLeft(Number(node.dataset.expires));
   }, 1000);
@@ -149,16 +149,27 @@ export async function loadOperator() {
     const { health } = overview;
     const tile = (name, value) => el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value }));
     $("health").replaceChildren(tile("status", health.status), tile("version", health.version), tile("uptime", `${health.uptime} s`),
-      tile("database", health.db_connected ? "connected" : "lost"), tile("audit events", health.audit_events_count), tile("live tokens", overview.tokens.length));
+      tile("database", health.db_connected ? "connected" : "lost"), tile("audit events", health.audit_events_count), tile("live tokens", `${overview.tokens.length}${overview.has_more ? " and more" : ""}`));
     $("ceiling").replaceChildren(scopeList(overview.app?.scopes ?? []));
-    $("holders-count").textContent = overview.tokens.length ? "Live tokens of this app's agents." : "No agent of this app holds a live token.";
+    $("holders-count").textContent = overview.tokens.length
+      ? `Live tokens of this app's agents${overview.has_more ? `, the oldest ${overview.tokens.length}` : ""}.`
+      : "No agent of this app holds a live token.";
     // A delegated token stands below the one that it came from.
     const order = (token) => `${token.task_id} ${token.delegated_by ? 1 : 0}`;
-    const tokens = overview.tokens.sort((a, b) => order(a).localeCompare(order(b)));
-    $("holders").replaceChildren(...tokens.map(holderRow));
+    showHolders(overview.tokens.sort((a, b) => order(a).localeCompare(order(b))));
   } catch (error) {
     $("operator-error").textContent = error.message;
     $("operator-error").hidden = false;
+  }
+}
+
+/** Shows tokens. The row of a token that is still live stays in place, so that it keeps the focus. */
+function showHolders(tokens) {
+  const live = new Set(tokens.map((token) => token.jti));
+  for (const row of [...$("holders").children]) if (!live.has(row.dataset.jti)) row.remove();
+  for (const [place, token] of tokens.entries()) {
+    const next = $("holders").children[place];
+    if (next?.dataset.jti !== token.jti) $("holders").insertBefore(holderRow(token), next ?? null);
   }
 }
 
@@ -172,7 +183,7 @@ function holderRow(token) {
     revoke(true);
   });
   const expires = typeof token.expires_at === "number" ? token.expires_at : Date.parse(token.expires_at) / 1000;
-  return el("tr", {},
+  return el("tr", { data: { jti: token.jti } },
     el("th", { scope: "row", textContent: token.delegated_by ? `${token.task_id}, delegated` : token.task_id }),
     cell("Agent", {}, shortId(token.sub)),
     cell("Scopes", {}, scopeList(token.scope ?? [])),

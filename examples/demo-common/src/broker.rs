@@ -151,11 +151,14 @@ pub async fn connect(access: &BrokerAccess, demo: &DemoApp) -> Result<ConnectedA
 
 async fn wait_for_health(client: &Client) -> Result<(), Failure> {
     let mut last = String::new();
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         match client.health().await {
             Ok(health) if health.is_ok() => return Ok(()),
             Ok(health) => last = format!("it is {}", health.status),
             Err(error) => last = error.to_string(),
+        }
+        if attempt == 0 {
+            eprintln!("waiting for the broker at {}: {last}", client.url());
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }

@@ -72,7 +72,8 @@ function end(agent, how) {
   agent.card.className = how;
   agent.state.textContent = how;
   agent.bar.remove();
-  agent.left.textContent = how === "expired" ? "expired, nothing released it" : "released, its work was done";
+  const reasons = { expired: "expired, nothing released it", revoked: "revoked by the operator", released: "released, its work was done" };
+  agent.left.textContent = reasons[how] ?? how;
 }
 
 const show = {
@@ -113,7 +114,7 @@ const show = {
   ended(event) {
     const agent = agents.get(event.agent_id);
     if (agent) end(agent, event.how);
-    line(event, event.how === "expired" ? "warn" : "info", event.how, `${event.role} token`);
+    line(event, { expired: "warn", revoked: "bad" }[event.how] ?? "info", event.how, `${event.role} token`);
   },
   proof(event) {
     const agent = agents.get(event.agent_id);
@@ -127,11 +128,12 @@ const show = {
   },
   failed(event) { line(event, "bad", "failed", event.error); },
   finished(event) {
-    const outcomes = { answered: "Answered", not_verified: "Stopped at the identity gate", expired: "Token expired by itself", failed: "Failed" };
+    const outcomes = { answered: "Answered", not_verified: "Stopped at the identity gate", expired: "Token expired by itself", token_ended: "Stopped by the end of a token", failed: "Failed" };
+    const isBad = event.outcome === "failed" || event.outcome === "token_ended";
     const proof = `${event.rejected} of ${event.tokens} tokens rejected at the end`;
     $("outcome").textContent = `${outcomes[event.outcome]}, ${proof}`;
-    line(event, event.outcome === "failed" ? "bad" : "good", "done", proof);
-    stop(event.outcome === "failed" ? "failed" : "done", `${outcomes[event.outcome]}, ${proof}`);
+    line(event, isBad ? "bad" : "good", "done", proof);
+    stop(isBad ? "failed" : "done", `${outcomes[event.outcome]}, ${proof}`);
   },
 };
 

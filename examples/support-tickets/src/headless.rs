@@ -8,10 +8,14 @@ use crate::{
     run::{Event, EventKind, NewTicket, Outcome, RunLog, run},
 };
 
-/// Plays all prepared tickets and prints them. True when every one went as expected.
+/// Plays all prepared tickets, until the program stops, and prints them. True when every one went as expected.
 pub async fn play_all(desk: &Desk) -> bool {
     let mut all_as_expected = true;
     for ticket in &TICKETS {
+        if desk.runs().is_stopping() {
+            all_as_expected = false;
+            break;
+        }
         println!("\n{}: {}", ticket.title, ticket.shows);
         let log = RunLog::new(Duration::ZERO);
         run(desk, &NewTicket::from(ticket), &log).await;

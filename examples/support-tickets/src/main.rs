@@ -3,7 +3,7 @@
 //! `cargo run --release -p support-tickets` starts broker, ticket service and page on the loopback interface, and prints
 //! one address. `--once` answers the prepared tickets without a page, successfully only if each went as expected.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use agent_model::model_from_env;
 use clap::Parser;
@@ -60,7 +60,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
     };
     let desk = Arc::new(Desk::start(running, model, Duration::from_secs(arguments.expiry)).await?);
     let outcome = if arguments.once {
-        Ok(headless::play_all(&desk).await)
+        play_all(&desk).await
     } else {
         let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
         println!("Support desk at http://{}", listener.local_addr()?);
@@ -75,4 +75,16 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         eprintln!("support-tickets: a run did not end; its agents' tokens expire by themselves");
     }
     outcome
+}
+
+/// Plays all prepared tickets. A signal ends the run in progress, which releases its agents.
+async fn play_all(desk: &Desk) -> Result<bool, Failure> {
+    let mut playing = pin!(headless::play_all(desk));
+    tokio::select! {
+        as_expected = &mut playing => return Ok(as_expected),
+        signal = stop_signal() => signal?,
+    }
+    // The runs of the terminal take no place: `playing` ends with the run in progress.
+    tokio::join!(desk.runs().stop(), playing);
+    Ok(false)
 }

@@ -73,7 +73,13 @@ pub async fn run(desk: &Desk, ticket: &NewTicket, log: &RunLog) {
         Ok(outcome) => outcome,
         Err(failure) => {
             log.record(EventKind::Failed { error: failure.to_string() });
-            Outcome::Failed
+            match failure {
+                StepError::TokenEnded(role) => {
+                    agents.refused(role);
+                    Outcome::TokenEnded
+                }
+                StepError::Model(_) | StepError::Stopping | StepError::Other(_) => Outcome::Failed,
+            }
         }
     };
     agents.end().await;
@@ -87,6 +93,8 @@ pub async fn run(desk: &Desk, ticket: &NewTicket, log: &RunLog) {
 enum StepError {
     Model(ModelError),
     Other(Failure),
+    /// The token of this role is refused before the role's work is done.
+    TokenEnded(Role),
     /// The program ends.
     Stopping,
 }
@@ -96,6 +104,7 @@ impl std::fmt::Display for StepError {
         match self {
             Self::Model(error) => error.fmt(f),
             Self::Other(failure) => failure.fmt(f),
+            Self::TokenEnded(role) => write!(f, "the {role} token was revoked or has expired: the run stops"),
             Self::Stopping => f.write_str("the desk is stopping"),
         }
     }

@@ -1,10 +1,11 @@
 //! The operator's requests: health, ceiling, live agents, audit trail, revocation.
 
 use agentwrit_client::{
-    AppRecord, AuditQuery, HealthResponse, ListedState, Page, RevocationTarget, TokenQuery, TokenRecord,
+    Admin, AppRecord, AuditQuery, ClientError, HealthResponse, ListedState, Page, RevocationTarget, TokenQuery,
+    TokenRecord,
 };
 use agentwrit_protocol::Event;
-use agentwrit_verify::{Level, Subject};
+use agentwrit_verify::{AppId, Level, Subject};
 use axum::{
     Json, Router,
     body::Bytes,
@@ -39,8 +40,10 @@ struct Overview {
     broker: String,
     health: HealthResponse,
     app: Option<AppRecord>,
-    /// Live tokens of the app's agents: a released agent holds none.
+    /// Live tokens of the app's agents, the oldest first: a released agent holds none.
     tokens: Vec<TokenRecord>,
+    /// Whether there are more.
+    has_more: bool,
 }
 
 async fn overview(State(broker): State<ConnectedApp>) -> Result<Json<Overview>, PageError> {
@@ -48,16 +51,23 @@ async fn overview(State(broker): State<ConnectedApp>) -> Result<Json<Overview>, 
     let client = broker.app.client();
     let health = client.health().await?;
     let app = admin.apps().await?.into_iter().find(|app| app.client_id == broker.client_id);
-    let page = Page { limit: Some(LISTED_TOKENS), ..Page::default() };
-    let query = TokenQuery {
-        app_id: app.as_ref().map(|app| app.app_id.clone()),
-        state: ListedState::Live,
-        page,
-        ..TokenQuery::default()
+    let (tokens, has_more) = match &app {
+        Some(app) => live_tokens(admin, &app.app_id).await?,
+        // A query without an app lists the tokens of all apps.
+        None => (Vec::new(), false),
     };
-    let mut tokens = admin.tokens(&query).await?.entries;
+    Ok(Json(Overview { broker: client.url().to_owned(), health, app, tokens, has_more }))
+}
+
+/// Returns the live tokens of an app's agents, and whether there are more than the page lists.
+async fn live_tokens(admin: &Admin, app: &AppId) -> Result<(Vec<TokenRecord>, bool), ClientError> {
+    let page = Page { limit: Some(LISTED_TOKENS), ..Page::default() };
+    let query = TokenQuery { app_id: Some(app.clone()), state: ListedState::Live, page, ..TokenQuery::default() };
+    let listed = admin.tokens(&query).await?;
+    let mut tokens = listed.entries;
+    // The app's own token is among them.
     tokens.retain(|token| matches!(token.sub, Subject::Agent(_)));
-    Ok(Json(Overview { broker: client.url().to_owned(), health, app, tokens }))
+    Ok((tokens, listed.next_cursor.is_some()))
 }
 
 #[derive(Deserialize)]

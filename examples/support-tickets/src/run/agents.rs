@@ -16,6 +16,9 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between two attempts with a token that must end.
 const END_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Interval at which the service is asked about a token that is left to expire.
+const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Agent of a run.
 pub(super) struct RunAgent {
     pub(super) role: Role,
@@ -55,6 +58,10 @@ impl<'a> Agents<'a> {
         ttl: Duration,
         probe: ServiceRequest,
     ) -> Result<Agent, StepError> {
+        // Within the request a run would lose an agent that the broker has registered.
+        if self.desk.runs().is_stopping() {
+            return Err(StepError::Stopping);
+        }
         let failed = |error| StepError::Other(format!("the {role} agent could not be registered: {error}").into());
         let agent = self.request(scopes, ttl).await.map_err(failed)?;
         self.keep(role, agent.clone(), probe);
@@ -88,19 +95,28 @@ impl<'a> Agents<'a> {
         log.pause().await;
     }
 
-    /// Waits until the token of a role has expired by itself.
+    /// Waits until the token of a role has expired by itself. Fails when the operator revokes it before.
     pub(super) async fn expire(&mut self, role: Role) -> Result<(), StepError> {
         for agent in self.registered.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
-            let expires_at = agent.agent.expires_at();
-            self.log.record(EventKind::Waiting { role, expires_at: expires_at.seconds() });
-            tokio::select! {
-                () = tokio::time::sleep(expires_at.saturating_since(SystemClock.now())) => {}
+            self.log.record(EventKind::Waiting { role, expires_at: agent.agent.expires_at().seconds() });
+            let is_expired = tokio::select! {
+                expired = agent.wait_for_end(self.desk) => expired?,
                 () = self.desk.runs().stopped() => return Err(StepError::Stopping),
+            };
+            if !is_expired {
+                return Err(StepError::TokenEnded(role));
             }
-            agent.ended = true;
-            self.log.record(EventKind::Ended { role, agent_id: agent.agent.id().to_string(), how: "expired" });
+            agent.ended(self.log, "expired");
         }
         Ok(())
+    }
+
+    /// Records the end of the agents of a role whose token is refused. They cannot be released.
+    pub(super) fn refused(&mut self, role: Role) {
+        for agent in self.registered.iter_mut().filter(|agent| agent.role == role && !agent.ended) {
+            let is_expired = agent.agent.expires_at() <= SystemClock.now();
+            agent.ended(self.log, if is_expired { "expired" } else { "revoked" });
+        }
     }
 
     /// Releases all agents that have not ended.
@@ -138,14 +154,34 @@ impl<'a> Agents<'a> {
 }
 
 impl RunAgent {
+    /// Waits until the token has expired, or the service refuses it before: then the result is `false`.
+    async fn wait_for_end(&self, desk: &Desk) -> Result<bool, StepError> {
+        let left = || self.agent.expires_at().saturating_since(SystemClock.now());
+        while !left().is_zero() {
+            tokio::time::sleep(left().min(REVOCATION_INTERVAL)).await;
+            let service = desk.service().send(Some(&self.agent.authorization()), &self.probe).await?.status;
+            if service == StatusCode::UNAUTHORIZED && !left().is_zero() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn release(&mut self, desk: &Desk, log: &RunLog) {
-        let (role, agent_id) = (self.role, self.agent.id().to_string());
         // The token in hand is of the released session afterwards: kept for the proof.
-        log.record(match desk.client().release(&self.agent.token()).await {
-            Ok(()) => EventKind::Ended { role, agent_id, how: "released" },
-            Err(error) => EventKind::Failed { error: format!("the {role} token could not be released: {error}") },
-        });
+        match desk.client().release(&self.agent.token()).await {
+            Ok(()) => self.ended(log, "released"),
+            Err(error) => {
+                self.ended = true;
+                let error = format!("the {} token could not be released: {error}", self.role);
+                log.record(EventKind::Failed { error });
+            }
+        }
+    }
+
+    fn ended(&mut self, log: &RunLog, how: &'static str) {
         self.ended = true;
+        log.record(EventKind::Ended { role: self.role, agent_id: self.agent.id().to_string(), how });
     }
 
     /// Presents the token until service and broker refuse it, or the time is up.
@@ -161,5 +197,28 @@ impl RunAgent {
             }
             tokio::time::sleep(END_INTERVAL).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::planner::planner;
+
+    #[tokio::test]
+    async fn creates_no_agent_once_program_stops() {
+        let desk = Desk::start(None, Arc::new(planner()), Duration::from_secs(3)).await.unwrap();
+        let log = RunLog::new(Duration::ZERO);
+        let mut agents = Agents::new(&desk, &log, "task".to_owned());
+        let scopes = ["read:kb:*".to_owned()];
+        let probe = || ServiceRequest::get("/knowledge?q=refund");
+        agents.create(Role::Knowledge, &scopes, Duration::from_secs(60), probe()).await.unwrap();
+        assert!(desk.runs().stop().await);
+        let second = agents.create(Role::Knowledge, &scopes, Duration::from_secs(60), probe()).await;
+        assert!(matches!(second, Err(StepError::Stopping)));
+        assert_eq!(agents.count(), 1);
+        assert!(desk.stop().await);
     }
 }

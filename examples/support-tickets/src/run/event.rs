@@ -47,6 +47,8 @@ pub enum Outcome {
     NotVerified,
     /// The token expired by itself.
     Expired,
+    /// A token ended before its agent's work: the operator revoked it, or it expired.
+    TokenEnded,
     /// The run stopped, or a token was still alive.
     Failed,
 }

@@ -3,6 +3,7 @@
 use agent_model::{Message, Reply, ToolCall, ToolSpec};
 use agentwrit_client::Agent;
 use demo_common::service_client::{ServiceRequest, ServiceResponse};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -160,8 +161,10 @@ impl Steps<'_> {
     /// Asks the model, until the program stops.
     async fn complete(&self, messages: &[Message], tools: &[ToolSpec]) -> Result<Reply, StepError> {
         tokio::select! {
-            reply = self.desk.model().complete(messages, tools) => Ok(reply?),
+            // First, since a planner replies at once.
+            biased;
             () = self.desk.runs().stopped() => Err(StepError::Stopping),
+            reply = self.desk.model().complete(messages, tools) => Ok(reply?),
         }
     }
 
@@ -236,6 +239,9 @@ impl Steps<'_> {
         } else {
             let rejection = Rejection::of(&response);
             self.refused(role, tool, shown, "ticket service", &rejection);
+            if response.status == StatusCode::UNAUTHORIZED {
+                return Err(StepError::TokenEnded(role));
+            }
             if tool == Tool::ExternalMail {
                 self.request_external_mail(agents, role).await;
             }
@@ -282,6 +288,9 @@ impl Steps<'_> {
         let shown = format!("{} {}", request.method, request.path);
         let response = self.desk.service().send(Some(&agent.authorization()), request).await?;
         if !response.status.is_success() {
+            if response.status == StatusCode::UNAUTHORIZED {
+                return Err(StepError::TokenEnded(Role::Triage));
+            }
             let Rejection { status, rule, .. } = Rejection::of(&response);
             return Err(StepError::Other(format!("the service refused {shown}: {status}, {rule}").into()));
         }

@@ -42,6 +42,17 @@ async fn stop_of_program_releases_agents_of_run_in_progress() {
 }
 
 #[tokio::test]
+async fn stop_of_program_releases_agent_that_waits_for_expiry() {
+    let desk = Running::start().await;
+    let mut events = desk.open(&json!({"ticket": "expiry"})).await;
+    events.until(|event| event["type"] == "waiting").await.unwrap();
+    assert!(desk.desk.stop().await);
+    let rest = events.rest().await.unwrap();
+    assert_eq!(of_type(&rest, "ended")[0]["how"], "released");
+    assert_ends(&rest, "failed", 1);
+}
+
+#[tokio::test]
 async fn broker_that_goes_away_fails_run_with_its_reason() {
     let broker = OwnBroker::start("test").await.unwrap();
     let app = connect(&broker.access(), &APP).await.unwrap();

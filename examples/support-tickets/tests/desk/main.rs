@@ -5,6 +5,7 @@ mod arrival;
 mod ending;
 mod model;
 mod once;
+mod operator;
 mod page;
 mod running;
 mod service;

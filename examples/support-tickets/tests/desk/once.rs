@@ -1,17 +1,25 @@
 //! The program with `--once`, and against a running broker.
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
 
 use agentwrit_broker::{Broker, Config};
 use agentwrit_client::{Client, NewApp};
 use support_tickets::{TICKETS, desk::CEILING, headless::differences};
 
-fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_support-tickets"));
     for variable in ["LLM_BASE_URL", "LLM_API_KEY", "LLM_MODEL"] {
         command.env_remove(variable);
     }
-    command.args(["--once", "--expiry", "3"]).args(arguments).envs(environment.iter().copied()).output().unwrap()
+    command.arg("--once");
+    command
+}
+
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command().args(["--expiry", "3"]).args(arguments).envs(environment.iter().copied()).output().unwrap()
 }
 
 #[test]
@@ -47,6 +55,23 @@ async fn uses_running_broker_and_exits_1_when_its_app_may_do_too_much() {
         assert_eq!(text.contains("the app's ceiling allows write:email:external; narrow it"), !succeeds, "{text}");
     }
     broker.shutdown().await;
+}
+
+#[test]
+fn sigterm_ends_run_in_progress_and_removes_broker_of_its_own() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command.args(["--expiry", "300"]).env("TMPDIR", temporary.path()).stdout(Stdio::piped());
+    let mut program = command.spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("Natural expiry: ")).unwrap();
+    assert_eq!(temporary.path().read_dir().unwrap().count(), 1, "the broker's database and key");
+    assert!(Command::new("kill").arg(program.id().to_string()).status().unwrap().success());
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(program.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("the desk is stopping")), "{rest:?}");
+    assert!(!rest.iter().any(|line| line.starts_with("Hostile instructions: ")), "{rest:?}");
+    assert_eq!(temporary.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]

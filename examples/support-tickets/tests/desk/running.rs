@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use agent_model::Model;
 use demo_common::testing::EventReader;
 use serde_json::{Value, json};
-use support_tickets::{desk::Desk, planner, web::Page};
+use support_tickets::{
+    desk::{Desk, RunningBroker},
+    planner,
+    web::Page,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// Lifetime of the token that is left to expire. Its first second has begun when the token is issued.
@@ -27,6 +31,10 @@ impl Running {
         Self::of(Desk::start(None, model, EXPIRY).await.unwrap()).await
     }
 
+    pub(crate) async fn at(broker: RunningBroker) -> Self {
+        Self::of(Desk::start(Some(broker), Arc::new(planner::planner()), EXPIRY).await.unwrap()).await
+    }
+
     pub(crate) async fn of(desk: Desk) -> Self {
         let desk = Arc::new(desk);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +46,11 @@ impl Running {
     }
 
     pub(crate) async fn post(&self, body: &Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}/runs", self.url)).header("content-type", "application/json");
+        self.post_to("/runs", body).await
+    }
+
+    pub(crate) async fn post_to(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.url)).header("content-type", "application/json");
         let response = request.body(body.to_string()).send().await.unwrap();
         let status = response.status().as_u16();
         (status, serde_json::from_str(&response.text().await.unwrap()).unwrap())
