@@ -6,7 +6,7 @@ use agent_model::model_from_env;
 use clap::Parser;
 use demo_common::{
     broker::{BrokerArguments, connect},
-    web::stop_signal,
+    web::StopSignals,
 };
 use medassist::{
     Failure,
@@ -95,12 +95,13 @@ async fn run(listener: TcpListener, parties: Parties, options: WebOptions, hospi
     // In a container it listens on every address, and is published on the host's loopback interface.
     let shown =
         if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address };
+    let mut stop = StopSignals::register()?;
     println!("medassist: open http://{shown}  (Ctrl-C ends it)");
     let serving = axum::serve(listener, pages(parties, options));
     let ended = tokio::select! {
         ended = async { serving.await } => ended.map_err(Into::into),
         failure = hospital.ended() => Err(failure),
-        signal = stop_signal() => signal.map_err(Into::into),
+        () = stop.received() => Ok(()),
     };
     if !runs.stop().await {
         eprintln!("medassist: an encounter did not end; its agents' tokens expire by themselves");

@@ -9,7 +9,7 @@ use agent_model::model_from_env;
 use clap::Parser;
 use demo_common::{
     broker::{BrokerArguments, connect},
-    web::stop_signal,
+    web::StopSignals,
 };
 use support_tickets::{
     Failure,
@@ -58,9 +58,10 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Some(access) => Some(RunningBroker { app: connect(&access, &APP).await?, issuer: arguments.broker.issuer }),
         None => None,
     };
+    let mut stop = StopSignals::register()?;
     let desk = Arc::new(Desk::start(running, model, Duration::from_secs(arguments.expiry)).await?);
     let outcome = if arguments.once {
-        play_all(&desk).await
+        Ok(play_all(&desk, &mut stop).await)
     } else {
         let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
         println!("Support desk at http://{}", listener.local_addr()?);
@@ -68,7 +69,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         tokio::select! {
             served = page.serve(listener) => served.map(|()| true),
             failure = desk.service_ended() => Err(failure),
-            signal = stop_signal() => signal.map(|()| true).map_err(Into::into),
+            () = stop.received() => Ok(true),
         }
     };
     if !desk.stop().await {
@@ -78,13 +79,13 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
 }
 
 /// Plays all prepared tickets. A signal ends the run in progress, which releases its agents.
-async fn play_all(desk: &Desk) -> Result<bool, Failure> {
+async fn play_all(desk: &Desk, stop: &mut StopSignals) -> bool {
     let mut playing = pin!(headless::play_all(desk));
     tokio::select! {
-        as_expected = &mut playing => return Ok(as_expected),
-        signal = stop_signal() => signal?,
+        as_expected = &mut playing => return as_expected,
+        () = stop.received() => {}
     }
     // The runs of the terminal take no place: `playing` ends with the run in progress.
     tokio::join!(desk.runs().stop(), playing);
-    Ok(false)
+    false
 }

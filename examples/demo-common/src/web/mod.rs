@@ -10,6 +10,8 @@ mod events;
 mod guard;
 mod operator;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 pub use self::{
     assets::{Asset, SCRIPT, STYLE, asset_routes},
     error::PageError,
@@ -18,15 +20,28 @@ pub use self::{
     operator::operator_routes,
 };
 
-/// Waits for Ctrl-C or SIGTERM.
-///
-/// # Errors
-///
-/// When the process cannot listen for signals.
-pub async fn stop_signal() -> std::io::Result<()> {
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminated.recv() => Ok(()),
+/// Ctrl-C and SIGTERM, which no longer kill the process once they are registered.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl StopSignals {
+    /// Registers them, before the program prints that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot listen for signals.
+    pub fn register() -> std::io::Result<Self> {
+        Ok(Self { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
     }
 }
