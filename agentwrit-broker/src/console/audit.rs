@@ -82,6 +82,21 @@ impl EventRow {
         }
     }
 
+    /// Returns the day of the event, of a time like `2026-11-21T08:00:00.123456Z`.
+    pub(super) fn date(&self) -> &str {
+        self.time.split('T').next().unwrap_or(&self.time)
+    }
+
+    /// Returns the time of day in milliseconds.
+    pub(super) fn time_of_day(&self) -> &str {
+        self.time.get(11..23).unwrap_or_default()
+    }
+
+    /// Returns the actor without what all SPIFFE ids of agents begin with.
+    pub(super) fn short_actor(&self) -> &str {
+        self.actor.split_once("/agent/").map_or(self.actor.as_str(), |(_, path)| path)
+    }
+
     pub(super) fn is_denied(&self) -> bool {
         self.outcome == Outcome::Denied.as_str()
     }

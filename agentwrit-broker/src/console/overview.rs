@@ -29,6 +29,8 @@ use crate::{
 const SAMPLES: usize = 60;
 /// Least time between two samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Least number of rejections that fills a bar: one typing error does not look like an attack.
+const FULL_BAR: u64 = 20;
 /// Height of the chart, in units of its drawing.
 const HEIGHT: u64 = 60;
 
@@ -119,7 +121,7 @@ impl Chart {
 struct Bar {
     event_type: &'static str,
     count: String,
-    /// Percentage of the most frequent kind.
+    /// Percentage of the most frequent kind, or of [`FULL_BAR`] if that is more.
     width: u64,
 }
 
@@ -153,7 +155,7 @@ impl Counts {
     }
 
     fn bars(&self) -> Vec<Bar> {
-        let most = self.rejections.first().map_or(1, |(_, count)| *count);
+        let most = self.rejections.first().map_or(0, |(_, count)| *count).max(FULL_BAR);
         let bar = |(event_type, count): &(EventType, u64)| Bar {
             event_type: event_type.as_str(),
             count: number(*count),

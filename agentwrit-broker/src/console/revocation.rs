@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_protocol::{ConfirmationResponse, RevocationRequest, RevocationTarget, limits::MAX_REASON};
-use agentwrit_verify::{FeedCursor, Level, Subject, confirmation::ConfirmationState};
+use agentwrit_verify::{FeedCursor, Level, Subject, UnixTime, confirmation::ConfirmationState};
 use askama::Template;
 use axum::{
     extract::State,
@@ -16,7 +16,7 @@ use super::{
     Console,
     error::ConsoleError,
     fields::{Action, Fields, query},
-    format::{Time, number},
+    format::{Time, duration, number},
     frame::Frame,
     live::{LONGEST_WAIT, Live},
     page::{Operator, render},
@@ -26,9 +26,9 @@ use crate::service::revocation::RevocationOutcome;
 
 /// Levels of the form, with what each of them ends.
 const LEVELS: [(&str, &str); 4] = [
-    ("agent", "Agent: its tokens and those delegated by it; it never gets another"),
+    ("agent", "Agent: its tokens, those that it delegated; it never gets another"),
     ("task", "Task: every token of the task; the task can run again"),
-    ("chain", "Chain: tokens of the agent and everything delegated from them"),
+    ("chain", "Chain: tokens of the agent and all delegated from them"),
     ("token", "Token: its session and everything delegated from it"),
 ];
 
@@ -132,6 +132,8 @@ struct ConfirmationPage {
     fenced: u64,
     unenrolled: u64,
     elapsed: String,
+    /// Time at which the last verifier stops by its bound; none if one has none.
+    latest: Option<Time>,
     pending: Vec<PendingRow>,
     /// Version of what is shown, and seconds until the page requests the next one.
     version: String,
@@ -158,6 +160,20 @@ impl ConfirmationPage {
     }
 }
 
+impl RevokedHere {
+    /// Returns path and name of the page that shows what was done before the revocation; none for a token.
+    fn next_page(&self) -> Option<(String, &'static str)> {
+        let target = |name| query(name, &self.target);
+        match self.level {
+            Level::Agent | Level::Chain if self.target.starts_with("spiffe://") => {
+                Some((format!("/console/agent?{}", target("id")), "What the agent did, and what it delegated"))
+            }
+            Level::Task => Some((format!("/console/audit?{}", target("task")), "What was done in the task")),
+            Level::Agent | Level::Chain | Level::Token | Level::Session | Level::Issuer => None,
+        }
+    }
+}
+
 struct PendingRow {
     verifier: String,
     instance: String,
@@ -169,6 +185,21 @@ struct PendingRow {
 fn version(response: &ConfirmationResponse) -> String {
     let confirmation = &response.confirmation;
     format!("{}.{}.{}", confirmation.verifiers, confirmation.confirmed, confirmation.fenced)
+}
+
+/// Returns the time at which the last verifier stops by its bound, if all that have not confirmed are known and have one.
+fn latest(response: &ConfirmationResponse) -> Option<UnixTime> {
+    let ends = response.confirmation.pending.iter().map(|pending| pending.fenced_at);
+    let latest = ends.reduce(|one, other| Some(one?.max(other?))).flatten();
+    latest.filter(|_| response.pending_omitted == 0)
+}
+
+fn elapsed(milliseconds: u64) -> String {
+    if milliseconds < 10_000 {
+        format!("{} ms", number(milliseconds))
+    } else {
+        duration(Duration::from_millis(milliseconds))
+    }
 }
 
 pub(super) async fn confirmation(
@@ -206,7 +237,8 @@ pub(super) async fn confirmation(
         confirmed: response.confirmation.confirmed,
         fenced: response.confirmation.fenced,
         unenrolled: response.unenrolled,
-        elapsed: format!("{} ms", number(response.elapsed_ms)),
+        elapsed: elapsed(response.elapsed_ms),
+        latest: latest(&response).map(|at| Time::new(at, now)),
         pending: pending.collect(),
     })
 }

@@ -11,7 +11,11 @@ async fn page_names_revocation_of_its_session_and_no_other() {
     assert_eq!(done.status, 303, "{}", done.text);
     let page = done.header("location").to_owned();
     let shown = browser.get(&page).await.text;
-    assert!(shown.contains(&format!("agent {agent}")) && shown.contains("ended: <strong>1</strong>"), "{shown}");
+    assert!(shown.contains(&format!("agent {agent}")) && shown.contains("<strong>1 live token</strong>"), "{shown}");
+    let events = format!("<a href=\"/console/agent?{}\">", crate::console::fields::query("id", agent.as_str()));
+    assert!(shown.contains(&events), "{shown}");
+    // No verifier reports: the page claims no confirmation.
+    assert!(shown.contains("nothing confirms this") && !shown.contains("Confirmed after"), "{shown}");
 
     // What an address adds is not shown, and another place of the log is not certified.
     let forged = format!("{page}&level=agent&{}&count=999", crate::console::fields::query("target", alive.as_str()));

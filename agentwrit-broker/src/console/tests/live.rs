@@ -72,9 +72,10 @@ async fn confirmation_is_answered_at_each_report() {
     let pending = browser.get(&page).await;
     assert_eq!((attribute(&pending, "data-newest"), attribute(&pending, "data-refresh")), (Some("2.0.0"), Some("0.1")));
     let started = std::time::Instant::now();
-    for (instance, version, shown) in
-        [(1, "2.0.0", "Waiting for verifiers: 1 of 2."), (2, "2.1.0", "no enrolled verifier accepts what was revoked")]
-    {
+    for (instance, version, shown) in [
+        (1, "2.0.0", "Waiting for verifiers: 1 of 2 no longer accept it. The last one stops"),
+        (2, "2.1.0", "no enrolled verifier accepts what was revoked"),
+    ] {
         let reporting = async {
             while browser.services.confirmations.waiting() == 0 {
                 tokio::task::yield_now().await;
