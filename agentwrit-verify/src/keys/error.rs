@@ -6,7 +6,7 @@ use super::key_id::KeyId;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
-    /// Longer than [`KeySet::MAX_JWKS_LENGTH`].
+    /// Longer than [`KeySet::MAX_JWKS_LENGTH`](crate::KeySet::MAX_JWKS_LENGTH).
     #[error("a key set is at most 65536 bytes, not {length}")]
     TooLong {
         /// Length of the document in bytes.
@@ -21,7 +21,7 @@ pub enum KeySetError {
     /// No Ed25519 signing key among the keys.
     #[error("there is no Ed25519 signing key in the set")]
     Empty,
-    /// More than [`KeySet::MAX_KEYS`].
+    /// More than [`KeySet::MAX_KEYS`](crate::KeySet::MAX_KEYS).
     #[error("a key set holds at most 64 keys")]
     TooMany,
     /// Two keys of one name.
