@@ -1,6 +1,6 @@
 //! Steps of an encounter in progress.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_model::{
     OpenAiClient, Reply, ToolCall,
@@ -11,6 +11,9 @@ use medassist::scene::Scene;
 use serde_json::{Value, json};
 
 use crate::page::routes_of;
+
+/// Timeout for the whole encounter.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn kinds(steps: &[Value]) -> Vec<&str> {
     steps.iter().filter_map(|step| step["kind"].as_str()).collect()
@@ -24,7 +27,7 @@ async fn steps_arrive_while_model_has_not_replied() {
     let model = Arc::new(OpenAiClient::new(server.base_url(), "key-1", "test-model").unwrap());
     let scene = Scene::set().await.unwrap();
     let pages = ServedPages::start(routes_of(&scene, model)).await.unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
     let request = client.post(format!("{}/api/encounters", pages.url())).header("content-type", "application/json");
     let body = json!({"patient_id": "P-1042", "request": "labs"}).to_string();
     let mut steps = EventReader::new(request.body(body).send().await.unwrap());

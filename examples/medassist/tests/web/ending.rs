@@ -47,7 +47,7 @@ async fn live_agents(scene: &Scene) -> usize {
 
 /// Starts an encounter on the page.
 async fn open(pages: &ServedPages) -> EventReader {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
     let request = client.post(format!("{}/api/encounters", pages.url())).header("content-type", "application/json");
     let body = json!({"patient_id": "P-1042", "request": "labs"}).to_string();
     EventReader::new(request.body(body).send().await.unwrap())
