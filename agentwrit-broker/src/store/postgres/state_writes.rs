@@ -30,6 +30,8 @@ struct WriteState {
     /// Number of requests whose contents were written, or could not be.
     done: u64,
     failed: bool,
+    /// A caller has waited in vain since the last write: the present one is slow, or the thread has not begun it.
+    late: bool,
     /// Time at which the present write began.
     writing_since: Option<Instant>,
     phase: Phase,
@@ -64,9 +66,10 @@ impl StateWrites {
         }
         let is_awaited = |state: &mut WriteState| state.done < number && state.phase != Phase::Ended;
         let waited = self.changed.wait_timeout_while(state, PATIENCE, is_awaited);
-        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        drop(state);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
+            state.late = true;
+            drop(state);
             let path = path.display();
             tracing::error!(
                 component = "store",
@@ -104,7 +107,7 @@ impl StateWrites {
             if state.is_behind() && written.is_ok() {
                 tracing::info!(component = "store", path = %path.display(), "the state file is written again");
             }
-            (state.failed, state.writing_since, state.done) = (written.is_err(), None, number);
+            (state.failed, state.late, state.writing_since, state.done) = (written.is_err(), false, None, number);
             self.changed.notify_all();
             due = Instant::now() + INTERVAL;
         }
@@ -143,9 +146,9 @@ impl WriteState {
         }
     }
 
-    /// Returns true if the present write has taken longer than a caller waits.
+    /// Returns true if the present write has taken longer than a caller waits, or one has waited for it in vain.
     fn is_slow(&self) -> bool {
-        self.writing_since.is_some_and(|since| since.elapsed() >= PATIENCE)
+        self.late || self.writing_since.is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 
     fn is_behind(&self) -> bool {
@@ -160,5 +163,30 @@ impl Drop for EndOfThread<'_> {
     fn drop(&mut self) {
         self.0.state().phase = Phase::Ended;
         self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use agentwrit_verify::UnixTime;
+
+    use super::{super::remembered::Seen, *};
+    use crate::audit::{ChainHead, EventHash};
+
+    #[test]
+    fn request_that_waited_in_vain_is_behind_also_before_its_write_begins() {
+        let event = ChainHead { sequence: 1, hash: EventHash::from_bytes([7; 32]) };
+        let at = UnixTime::from_seconds(1_795_248_000);
+        let seen = Seen { identity: "0123".to_owned(), epoch: "4567".to_owned(), event, at };
+        let writes = StateWrites::default();
+        let number = writes.request(Remembered { seen, withdrawn_keys: Arc::default() }, true);
+        assert!(!writes.is_behind());
+        writes.wait(number, Path::new("broker.state"));
+        assert!(writes.is_behind(), "no thread has begun");
+        writes.state().close();
+        writes.run(Path::new("broker.state"), |_| Ok(()));
+        assert!(!writes.is_behind());
     }
 }
