@@ -12,7 +12,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// Text of the button.
     pub title: &'static str,
-    /// What to look for, beneath the title.
+    /// Explanation beneath the title.
     pub explanation: &'static str,
     /// Patient of the encounter.
     pub patient_id: &'static str,
