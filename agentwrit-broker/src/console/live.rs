@@ -8,27 +8,19 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::request::Parts;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Console,
     page::{Operator, SignedOut},
+    session::NEWEST,
 };
 
-/// Header of a request by which a page refreshes itself.
-const REFRESH: HeaderName = HeaderName::from_static("agentwrit-refresh");
-/// Header of a request that waits: the version that its page shows.
-const NEWEST: HeaderName = HeaderName::from_static("agentwrit-newest");
 /// Longest time that a request waits.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Largest number of requests that wait.
 pub(super) const MAX_WAITING: usize = 16;
-
-/// Returns true if a page sent the request by itself, and the operator did nothing.
-pub(super) fn is_refresh(headers: &HeaderMap) -> bool {
-    headers.contains_key(REFRESH) || headers.contains_key(NEWEST)
-}
 
 /// A request that may wait for news.
 #[derive(Debug)]

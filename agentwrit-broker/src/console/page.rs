@@ -14,8 +14,7 @@ use super::{
     Console,
     error::ConsoleError,
     frame::{Frame, html},
-    live::is_refresh,
-    session::{RevokedHere, Session},
+    session::{RevokedHere, Session, is_refresh},
 };
 use crate::{
     http::Client,

@@ -9,7 +9,7 @@ use std::{
 
 use agentwrit_verify::{FeedCursor, Level};
 use data_encoding::BASE64URL_NOPAD;
-use http::{HeaderMap, header::COOKIE};
+use http::{HeaderMap, HeaderName, header::COOKIE};
 use zeroize::Zeroizing;
 
 use crate::domain::Digest;
@@ -23,6 +23,11 @@ pub(super) const MAX_SESSIONS: usize = 64;
 
 /// Largest number of revocations that a session keeps: pages of earlier ones show no target.
 const MAX_REVOCATIONS: usize = 64;
+
+/// Header of a request by which a page refreshes itself.
+const REFRESH: HeaderName = HeaderName::from_static("agentwrit-refresh");
+/// Header of a request that waits for news: the version that its page shows.
+pub(super) const NEWEST: HeaderName = HeaderName::from_static("agentwrit-newest");
 
 /// Name of the cookie over TLS: a browser accepts the prefix only with `Secure`, `Path=/` and without `Domain`.
 const SECURE_COOKIE: &str = "__Host-agentwrit-console";
@@ -150,6 +155,11 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns true if a page sent the request by itself, and the operator did nothing.
+pub(super) fn is_refresh(headers: &HeaderMap) -> bool {
+    headers.contains_key(REFRESH) || headers.contains_key(NEWEST)
 }
 
 /// Returns the key of a session: a look-up takes the same time whatever part of the secret is right.
