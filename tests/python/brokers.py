@@ -136,6 +136,13 @@ class Broker:
         pytest.fail(f"no {event_type} in the audit trail")
 
 
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def broker_binary() -> str:
     path = Path(os.environ.get("AGENTWRIT_BROKER_BIN") or REPOSITORY / "target/debug/agentwrit-broker")
     if not path.is_file():

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from brokers import REPOSITORY
 
@@ -111,6 +111,12 @@ def tool_call(name: str, **arguments: object) -> dict[str, Any]:
     """The message of a model that calls a tool."""
     function = {"name": name, "arguments": json.dumps(arguments)}
     return {"role": "assistant", "content": None, "tool_calls": [{"id": "call-1", "type": "function", "function": function}]}
+
+
+def send(page: Page, ticket: str, end: str) -> None:
+    """Sends a prepared ticket to the support desk and waits for its end."""
+    page.get_by_role("button", name=ticket, exact=True).click()
+    expect(page.locator("#live")).to_contain_text(end, timeout=20_000)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
-from brokers import ADMIN_SECRET, REPOSITORY, Broker
+from brokers import ADMIN_SECRET, REPOSITORY, Broker, free_port
 from demos import START_TIMEOUT, Demo, HeldModel, binary, check, measured, opened, tool_call
 from demos import medassist as start
 
@@ -40,12 +39,6 @@ def page(chromium: Chromium, medassist: Demo) -> Iterator[Page]:
     with opened(chromium, medassist.url) as page:
         page.get_by_role("button", name="Chart and labs").wait_for()
         yield page
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def play(page: Page, scenario: str) -> list[tuple[str, str]]:

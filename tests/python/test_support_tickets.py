@@ -12,7 +12,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
 from brokers import ADMIN_SECRET, Broker
-from demos import HeldModel, check, measured, opened, support_desk, tool_call
+from demos import HeldModel, check, measured, opened, send, support_desk, tool_call
 
 WIDTHS = {"phone": (360, 740), "laptop": (1280, 800), "4k": (3840, 2160)}
 HOSTILE = "\"><img src=x onerror=\"document.title='owned'\">\u202egnp.exe" + "x" * 200
@@ -31,12 +31,6 @@ def page(chromium: Chromium, desk: str) -> Iterator[Page]:
     """The page."""
     with opened(chromium, desk) as page:
         yield page
-
-
-def send(page: Page, ticket: str, end: str) -> None:
-    """Sends a prepared ticket and waits for its end."""
-    page.get_by_role("button", name=ticket, exact=True).click()
-    expect(page.locator("#live")).to_contain_text(end, timeout=20_000)
 
 
 def cards(page: Page, verdict: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +18,8 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
-from brokers import ADMIN_SECRET, REPOSITORY, Broker
-from demos import Demo, check, measured, opened, support_desk
+from brokers import ADMIN_SECRET, REPOSITORY, Broker, free_port
+from demos import Demo, check, measured, opened, send, support_desk
 
 WIDTHS = {"phone": (360, 740), "laptop": (1280, 800), "4k": (3840, 2160)}
 
@@ -68,9 +67,7 @@ def desk(own_broker: Broker, tmp_path: Path) -> Iterator[str]:
 
 
 def test_desk_that_starts_before_its_broker_waits_for_it(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     waiting, url = r"(waiting for the broker at http://127\.0\.0\.1)", f"http://127.0.0.1:{port}"
     secret = {"AGENTWRIT_ADMIN_SECRET": ADMIN_SECRET}
     desk = Demo(tmp_path, "support-tickets", waiting, "--pace", "0", "--broker", url, **secret)
@@ -116,11 +113,6 @@ def page(chromium: Chromium, desk: str) -> Iterator[Page]:
     """The page."""
     with opened(chromium, desk) as page:
         yield page
-
-
-def send(page: Page, ticket: str, end: str) -> None:
-    page.get_by_role("button", name=ticket, exact=True).click()
-    expect(page.locator("#live")).to_contain_text(end, timeout=20_000)
 
 
 def open_tab(page: Page, name: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from brokers import free_port
 from conftest import REPOSITORY, broker_binary
 
 PAGE = REPOSITORY / "docs/operators/tls-and-mtls.md"
@@ -33,12 +33,6 @@ def blocks() -> list[Block]:
         return Block(found["code"], [text for kind, text in said if kind == "prints"], fails[0] if fails else None)
 
     return [read(found) for found in BLOCK.finditer(PAGE.read_text())]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_every_comment_of_the_page_belongs_to_a_block() -> None:

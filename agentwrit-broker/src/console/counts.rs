@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentwrit_protocol::{AppStatus, EventType, limits::MAX_PAGE};
+use agentwrit_protocol::EventType;
 use agentwrit_verify::UnixTime;
 
 use crate::{
@@ -44,16 +44,15 @@ impl Counts {
         let no_token = TokenPage { limit: 0, offset: 0, after: None };
         let (_, tokens) = reader.tokens(&TokenFilter { live_at, ..TokenFilter::default() }, &no_token)?;
         let (_, launch_tokens) = reader.launch_tokens(now, &none)?;
-        let (apps, _) = reader.apps(MAX_PAGE, 0)?;
-        let of = |status| apps.iter().filter(|app| app.status == status).count() as u64;
+        let apps = reader.app_counts()?;
         let mut rejections = reader.denials_since(now.saturating_sub(REJECTIONS_SINCE))?;
         rejections.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         Ok(Self {
             agents,
             tokens,
             launch_tokens,
-            apps: of(AppStatus::Active),
-            suspended_apps: of(AppStatus::Suspended),
+            apps: apps.active,
+            suspended_apps: apps.suspended,
             events: reader.audit_total()?,
             rejections,
         })

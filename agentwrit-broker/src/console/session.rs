@@ -226,6 +226,24 @@ mod tests {
     }
 
     #[test]
+    fn keeps_latest_revocations_of_its_own_session() {
+        let (sessions, start) = (Sessions::new(false), Instant::now());
+        let (one, other) = (begin(&sessions, 1, start), begin(&sessions, 2, start));
+        let cursor = |number| FeedCursor::new("00112233445566778899aabbccddeeff", number).unwrap();
+        for number in 0..=MAX_REVOCATIONS as u64 {
+            let target = number.to_string();
+            let revoked = RevokedHere { cursor: cursor(number), level: Level::Task, target, count: number };
+            sessions.add_revocation(&one, revoked);
+        }
+        let found = |cookie, number| {
+            let session = sessions.find(cookie, start, true).unwrap();
+            session.revocation(&cursor(number)).map(|revoked| revoked.count)
+        };
+        assert_eq!([0, 1, 64].map(|number| found(&one, number)), [None, Some(1), Some(64)]);
+        assert_eq!(found(&other, 64), None);
+    }
+
+    #[test]
     fn cookie_has_host_prefix_over_tls_only() {
         for (is_https, expected) in [
             (true, "__Host-agentwrit-console=AQEB; Path=/; HttpOnly; SameSite=Strict; Secure"),

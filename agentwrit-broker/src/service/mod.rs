@@ -21,7 +21,7 @@ pub(crate) mod revocation;
 pub(crate) mod seed_tokens;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod tokens;
 pub(crate) mod trust_rules;
 pub(crate) mod used_proof;

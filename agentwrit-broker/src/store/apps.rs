@@ -42,12 +42,34 @@ pub trait ReadApps: ReadFacts {
     /// [`StoreError`].
     fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError>;
 
+    /// Returns how many apps are active, and how many are suspended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn app_counts(&self) -> Result<AppCounts, StoreError>;
+
     /// Returns the active apps that have a trust rule for tokens of a kind and an issuer.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     fn active_apps_trusting(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<App>, StoreError>;
+}
+
+/// Numbers of apps by status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppCounts {
+    /// Active apps.
+    pub active: u64,
+    /// Suspended apps.
+    pub suspended: u64,
+}
+
+impl AppCounts {
+    /// Statement that returns both, on either database.
+    pub(super) const SELECT: &str =
+        "SELECT count(*) FILTER (WHERE NOT suspended), count(*) FILTER (WHERE suspended) FROM apps WHERE active";
 }
 
 /// Makes the former secret of an app of its columns.

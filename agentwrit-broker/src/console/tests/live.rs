@@ -1,16 +1,14 @@
 //! Pages that follow what happens, and the end of their session.
 
-use agentwrit_verify::{
-    FeedCursor, issue,
-    report::{InstanceId, Report, ReportedBound, VerifierName},
-};
-
 use super::{
     super::live::{LONGEST_WAIT, MAX_WAITING},
     *,
 };
+use crate::service::tests::verifiers;
 
 const SITE: (&str, &str) = ("sec-fetch-site", "same-origin");
+/// Seed of the key of `desk`.
+const KEY: u8 = 1;
 const REFRESH: (&str, &str) = ("agentwrit-refresh", "1");
 
 impl Browser {
@@ -23,26 +21,13 @@ impl Browser {
 
     /// Sends a report of an instance of `desk`, which applies everything.
     async fn report(&self, instance: u8, sequence: u64) {
-        let (services, end) = (&self.services, self.services.feed.end());
-        let report = Report {
-            verifier: VerifierName::parse("desk").unwrap(),
-            audience: services.issuer.name().to_owned(),
-            issued_at: services.ledger.now(),
-            instance: InstanceId::from_bytes([instance; 16]),
-            sequence,
-            applied: FeedCursor::new(&end.epoch, end.cursor).unwrap(),
-            true_at: None,
-            bound: ReportedBound::Seconds(30),
-            key_set: Some(services.issuer.ring().published.digest()),
-            drained: None,
-            leaving: false,
-        };
-        services.verifiers.report(&report.sign(&verifier_key()), CLIENT).await.unwrap();
+        let report = verifiers::report(&self.services, "desk", instance, sequence);
+        verifiers::send(&self.services, &report, KEY).await.unwrap();
     }
 
     /// Enrols `desk` with some instances, and revokes an agent. Returns the page of the confirmation.
     async fn revoke_for_verifier(&self, instances: u8) -> String {
-        let key = data_encoding::BASE64.encode(verifier_key().public_key().as_bytes());
+        let key = data_encoding::BASE64.encode(verifiers::key(KEY).public_key().as_bytes());
         let fields = [("name", "desk"), ("public_key", key.as_str()), ("max_bound", "60")];
         assert_eq!(self.act("/console/verifiers", "/console/verifiers", &fields).await.status, 303);
         for instance in 1..=instances {
@@ -53,10 +38,6 @@ impl Browser {
         let done = self.act("/console/revoke", "/console/revoke", &fields).await;
         done.header("location").to_owned()
     }
-}
-
-fn verifier_key() -> issue::SigningKey {
-    issue::SigningKey::from_seed(&[1; 32]).unwrap()
 }
 
 /// Value of an attribute of the part that is refreshed.

@@ -22,7 +22,7 @@ mod revocation;
 mod shared_responses;
 mod two_databases;
 mod unknown_instances;
-mod verifiers;
+pub(crate) mod verifiers;
 mod withdrawn_bearer;
 
 use std::{

@@ -15,7 +15,7 @@ pub(super) fn name(text: &str) -> VerifierName {
     VerifierName::parse(text).unwrap()
 }
 
-pub(super) fn key(seed: u8) -> issue::SigningKey {
+pub(crate) fn key(seed: u8) -> issue::SigningKey {
     issue::SigningKey::from_seed(&[seed; 32]).unwrap()
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn enrol(services: &Services, verifier: &str, seed: u8, max_bou
 }
 
 /// A report of instance `instance` that applies everything.
-pub(super) fn report(services: &Services, verifier: &str, instance: u8, sequence: u64) -> Report {
+pub(crate) fn report(services: &Services, verifier: &str, instance: u8, sequence: u64) -> Report {
     let end = services.feed.end();
     Report {
         verifier: name(verifier),
@@ -43,7 +43,7 @@ pub(super) fn report(services: &Services, verifier: &str, instance: u8, sequence
     }
 }
 
-pub(super) async fn send(services: &Services, report: &Report, seed: u8) -> Result<FeedCursor, Error> {
+pub(crate) async fn send(services: &Services, report: &Report, seed: u8) -> Result<FeedCursor, Error> {
     services.verifiers.report(&report.sign(&key(seed)), CLIENT).await.map(|accepted| accepted.at_least)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest},
     store::{
         StoreError,
-        apps::{ReadApps, former_secret},
+        apps::{AppCounts, ReadApps, former_secret},
         codec::{micros, signed},
         wants::Wants,
     },
@@ -43,6 +43,12 @@ impl ReadApps for Transaction<'_> {
         let apps = self.list(select!("ORDER BY id LIMIT $1 OFFSET $2"), values![signed(limit), signed(offset)], app)?;
         let total = self.single("SELECT count(*) FROM apps", values![], |row| unsigned(row, 0))?;
         Ok((apps, total))
+    }
+
+    fn app_counts(&self) -> Result<AppCounts, StoreError> {
+        self.single(AppCounts::SELECT, values![], |row| {
+            Ok(AppCounts { active: unsigned(row, 0)?, suspended: unsigned(row, 1)? })
+        })
     }
 
     fn active_apps_trusting(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<App>, StoreError> {

@@ -10,7 +10,7 @@ use agentwrit_verify::{
 use super::*;
 use crate::{
     domain::{Enrolment, FormerSecret, InstanceState, Revocation},
-    store::Pruned,
+    store::{Pruned, apps::AppCounts},
 };
 
 #[tokio::test]
@@ -49,6 +49,14 @@ async fn finds_apps_by_id_client_and_active_name() {
                 |(apps, total): (Vec<App>, u64)| (apps.into_iter().map(|app| app.client_id).collect::<Vec<_>>(), total);
             assert_eq!(names(reader.apps(2, 0)?), (vec!["web-client".into(), "cron-client".into()], 3));
             assert_eq!(names(reader.apps(2, 2)?), (vec!["twin".into()], 3));
+            assert_eq!(reader.app_counts()?, AppCounts { active: 2, suspended: 0 });
+            Ok(())
+        })
+        .await;
+    fixture.write(|tx| tx.update_app(&App { status: AppStatus::Suspended, ..app("cron") })).await;
+    fixture
+        .read(|reader| {
+            assert_eq!(reader.app_counts()?, AppCounts { active: 1, suspended: 1 });
             Ok(())
         })
         .await;

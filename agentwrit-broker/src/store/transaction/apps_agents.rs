@@ -9,7 +9,7 @@ use crate::{
     store::{
         Page, StoreError,
         agents::ReadAgents,
-        apps::ReadApps,
+        apps::{AppCounts, ReadApps},
         filter::AgentFilter,
         names::ReadNames,
         pending::{AgentChange, AgentRow, AppChange, AppRow},
@@ -27,6 +27,10 @@ impl ReadApps for Tx<'_> {
 
     fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError> {
         self.flushed()?.apps(limit, offset)
+    }
+
+    fn app_counts(&self) -> Result<AppCounts, StoreError> {
+        self.flushed()?.app_counts()
     }
 
     fn active_apps_trusting(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<App>, StoreError> {
