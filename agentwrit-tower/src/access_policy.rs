@@ -38,24 +38,18 @@ pub(crate) struct AccessPolicy {
 
 impl AccessPolicy {
     /// Accepts the request, with its claims in its extensions, or returns the reason for its rejection.
-    pub(crate) fn decide(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
-        let verified = self.authenticate(head)?;
-        match (&self.requirement, verified) {
-            (Some(requirement), verified) => {
-                let verified = verified.ok_or(CredentialsError::Missing)?;
-                self.authorize(requirement, &verified, head)?;
-                Ok(Some(verified))
-            }
-            (None, verified) => {
-                observe::authenticated(verified.as_ref());
-                Ok(verified)
-            }
+    pub(crate) fn decide(&self, head: &mut Parts) -> Result<(), Rejection> {
+        self.authenticate(head)?;
+        match &self.requirement {
+            Some(requirement) => self.authorize(requirement, head)?,
+            None => observe::authenticated(head.extensions.get()),
         }
+        Ok(())
     }
 
-    /// Verifies the token; `None` when the request has none and may have none.
-    fn authenticate(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
-        let Some(verifiers) = &self.verifier else { return self.claims_of_outer_layer(head) };
+    /// Verifies the token and leaves its claims in the extensions; or none, when the request has no token and may have none.
+    fn authenticate(&self, head: &mut Parts) -> Result<(), Rejection> {
+        let Some(verifiers) = &self.verifier else { return self.check_outer_claims(head) };
         // First of all: `on_rejection` closures receive the headers, and may print them.
         let requires_cursor = self.sources.mark_sensitive(&mut head.headers);
         let (scheme, token) = match self.sources.token(head) {
@@ -65,7 +59,7 @@ impl AccessPolicy {
                 head.extensions.remove::<GrantedIdentifiers>();
                 head.extensions.insert(Unauthenticated);
                 self.pass_rejection_options(head);
-                return Ok(None);
+                return Ok(());
             }
             found => found?,
         };
@@ -77,12 +71,12 @@ impl AccessPolicy {
         }
         drop(token);
         self.pass_rejection_options(head);
-        let previous = head.extensions.insert(verified.clone());
-        if previous.is_some_and(|previous| previous != verified) {
+        let previous = head.extensions.insert(verified);
+        if previous.is_some() && previous.as_ref() != head.extensions.get() {
             // Left by a layer that verified another token: not to be read together with these claims.
             head.extensions.remove::<GrantedIdentifiers>();
         }
-        Ok(Some(verified))
+        Ok(())
     }
 
     /// Sets the verifiers of tokens.
@@ -103,26 +97,30 @@ impl AccessPolicy {
         Ok(())
     }
 
-    /// Takes the claims that an outer layer left in the request's extensions.
-    fn claims_of_outer_layer(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
-        if let Some(verified) = head.extensions.get::<Verified>().cloned() {
-            self.senders.check_claims(&verified)?;
+    /// Checks the claims that an outer layer left in the request's extensions.
+    fn check_outer_claims(&self, head: &mut Parts) -> Result<(), Rejection> {
+        if let Some(verified) = head.extensions.get::<Verified>() {
+            self.senders.check_claims(verified)?;
             self.pass_rejection_options(head);
-            return Ok(Some(verified));
+            return Ok(());
         }
         if head.extensions.get::<Unauthenticated>().is_some() {
-            Ok(None)
+            Ok(())
         } else {
             Err(Misconfiguration::NoVerifier.into())
         }
     }
 
     /// Checks the path and the token's scopes.
-    fn authorize(&self, requirement: &Requirement, verified: &Verified, head: &mut Parts) -> Result<(), Rejection> {
+    fn authorize(&self, requirement: &Requirement, head: &mut Parts) -> Result<(), Rejection> {
+        if head.extensions.get::<Verified>().is_none() {
+            return Err(CredentialsError::Missing.into());
+        }
         if let Some(pattern) = &self.path {
             pattern.check_path(head.uri.path())?;
         }
         let required = requirement.required_scopes(self.path.as_ref(), head)?;
+        let verified = head.extensions.get::<Verified>().ok_or(CredentialsError::Missing)?;
         required.check(verified.scopes()).map_err(|missing| Rejection::InsufficientScope {
             required: required.challenge(),
             missing,

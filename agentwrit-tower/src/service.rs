@@ -34,12 +34,13 @@ where
     let decision = policy.decide(&mut head);
     timer.stop(decision.as_ref().err());
     match decision {
-        Ok(verified) => {
+        Ok(()) => {
+            let verified = head.extensions.get::<Verified>();
             // The layer that verifies counts the request.
-            let counted = verified.as_ref().filter(|_| policy.verifier.is_some());
+            let counted = verified.filter(|_| policy.verifier.is_some());
             let admission = counted.and_then(|verified| verified.token().admission().cloned());
             let nonce = counted.and_then(|verified| policy.senders.next_nonce(verified, &head));
-            let claims = verified.filter(|_| policy.claims_in_responses);
+            let claims = verified.filter(|_| policy.claims_in_responses).cloned();
             let additions = Additions::of(claims, nonce);
             ResponseFuture {
                 state: State::Inner { future: inner.call(Request::from_parts(head, body)), admission, additions },
