@@ -20,6 +20,7 @@ mod recheck;
 mod registration;
 mod reports;
 mod request;
+mod request_ids;
 mod revocations;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
+use self::request::Entrance;
 pub(crate) use self::{
     body::{ConnectionPlace, FormBody, ServerStopping},
     client::{Client, PeerAddress},
@@ -70,7 +72,7 @@ fn finished(router: Router<Shared>, services: Arc<Services>, edge: Edge) -> Rout
     router
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::method_not_allowed)
-        .layer(middleware::from_fn_with_state((Arc::clone(&services), Arc::new(edge)), request::serve))
+        .layer(middleware::from_fn_with_state(Arc::new(Entrance::new(Arc::clone(&services), edge)), request::serve))
         .with_state(services)
 }
 

@@ -26,6 +26,7 @@ use super::{
     errors::{HttpError, PendingProblem},
     large_responses::account,
     proofs::is_of_sender,
+    request_ids::RequestIds,
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -38,38 +39,51 @@ use crate::{
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
-pub(super) async fn serve(
-    State((services, edge)): State<(Shared, Arc<Edge>)>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// What every request passes through.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    services: Shared,
+    edge: Edge,
+    ids: RequestIds,
+}
+
+impl Entrance {
+    pub(super) fn new(services: Shared, edge: Edge) -> Self {
+        Self { services, edge, ids: RequestIds::default() }
+    }
+}
+
+pub(super) async fn serve(State(entrance): State<Arc<Entrance>>, request: Request, next: Next) -> Response {
     // A response made before the body was read reaches the client all the same.
     let request = LingeringBody::wrap(request).map(Body::new);
     // A request that may change something is carried through to its log line and its audit even if the client hangs up;
     // one that only reads ends with its connection.
-    let client = Client::of(&request, &edge.trusted_proxies);
+    let client = Client::of(&request, &entrance.edge.trusted_proxies);
     // Dropped with this future, hence with the connection: reads that wait for the request end then.
     let (caller, _connection) = Caller::new(client.0);
-    let is_safe = request.method().is_safe();
-    let tasks = services.ledger.tasks.clone();
-    let attending = caller.scope(attend(services, edge, client, request, next));
-    if is_safe {
-        return attending.await;
+    if request.method().is_safe() {
+        return caller.scope(attend(entrance, client, request, next)).await;
     }
-    tasks.spawn(attending).await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    let tasks = entrance.services.ledger.tasks.clone();
+    tasks
+        .spawn(caller.scope(attend(entrance, client, request, next)))
+        .await
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: Request, next: Next) -> Response {
+async fn attend(entrance: Arc<Entrance>, client: Client, mut request: Request, next: Next) -> Response {
+    let Entrance { services, edge, ids } = entrance.as_ref();
     let started = services.ledger.monotonic();
-    let id = request_id(&request, &services);
+    let id = offered_id(&request).unwrap_or_else(|| ids.next());
+    let id_value = HeaderValue::from_str(id.as_str()).ok();
     request.extensions_mut().insert(client);
-    request.extensions_mut().insert(BodyPlaces::new(&services, client));
+    request.extensions_mut().insert(BodyPlaces::new(services, client));
     // The scope layers take the id of their refusals from here.
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+    if let Some(value) = id_value.clone() {
         request.headers_mut().insert(REQUEST_ID, value);
     }
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let (method, target) = (request.method().clone(), request.uri().clone());
+    let path = target.path();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let endpoint = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
 
@@ -83,20 +97,20 @@ async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: 
         response = account(response, &services.pools.responses, client.0).await;
     }
     if let Some(problem) = response.extensions_mut().remove::<PendingProblem>() {
-        problem.log(|| loggable(&path), &id);
-        response = problem.render(response, &path, &id);
+        problem.log(|| loggable(path), &id);
+        response = problem.render(response, path, &id);
     }
     if let Some(rejection) = response.extensions().get::<Rejection>() {
-        audit(&services, rejection, client, endpoint);
+        audit(services, rejection, client, endpoint);
     }
-    set_headers(response.headers_mut(), &id, &edge);
+    set_headers(response.headers_mut(), id_value, edge);
 
     let took = services.ledger.monotonic().saturating_duration_since(started);
     services.metrics.request(endpoint, took);
     let (status, milliseconds) = (response.status().as_u16(), took.as_millis());
     tracing::info!(
         target: "agentwrit_broker::http::access",
-        component = "http", %method, path = loggable(&path), status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
+        component = "http", %method, path = loggable(path), status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
         "request"
     );
     response
@@ -125,12 +139,11 @@ fn names_one_host(request: &Request) -> bool {
     hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11)
 }
 
-fn request_id(request: &Request, services: &Services) -> RequestId {
+/// The id that the client chose, if it sent one that is well formed.
+fn offered_id(request: &Request) -> Option<RequestId> {
     let mut offered = request.headers().get_all(REQUEST_ID).iter();
     let only = offered.next().filter(|_| offered.next().is_none());
-    only.and_then(|value| value.to_str().ok())
-        .and_then(RequestId::parse)
-        .unwrap_or_else(|| RequestId::from_bytes(services.issuer.random()))
+    only.and_then(|value| value.to_str().ok()).and_then(RequestId::parse)
 }
 
 /// Returns the path as the log may hold it: people paste a token where its name belongs.
@@ -142,8 +155,8 @@ fn loggable(path: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+fn set_headers(headers: &mut HeaderMap, id: Option<HeaderValue>, edge: &Edge) {
+    if let Some(value) = id {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
