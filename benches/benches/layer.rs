@@ -5,23 +5,21 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use agentwrit_bench::corpus::{AUDIENCE, Corpus, ISSUER, shuffled};
 use agentwrit_bench::loopback::BODY;
+use agentwrit_bench::nothing::Nothing;
 use agentwrit_bench::report::table;
 use agentwrit_bench::rounds::{Contender, Schedule};
 use agentwrit_tower::RequireScope;
 use agentwrit_verify::Verifier;
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
 use axum::routing::get;
-use http_body::Frame;
-use pin_project_lite::pin_project;
 use tower_layer::layer_fn;
 use tower_service::Service;
 
@@ -91,50 +89,4 @@ fn is_ok(routes: &Router, path: &'static str, authorization: Option<&HeaderValue
     let mut routes = routes.clone();
     let response = pin!(Service::<Request>::call(&mut routes, request)).poll(&mut Context::from_waker(Waker::noop()));
     matches!(response, Poll::Ready(Ok(response)) if response.status() == StatusCode::OK)
-}
-
-/// Service of the layer that does nothing.
-#[derive(Clone)]
-struct Nothing<S>(S);
-
-impl<S: Service<Request, Response = Response>> Service<Request> for Nothing<S> {
-    type Response = Response<OwnBody>;
-    type Error = S::Error;
-    type Future = NothingFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        NothingFuture { inner: self.0.call(request) }
-    }
-}
-
-pin_project! {
-    /// Future of the layer that does nothing.
-    struct NothingFuture<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F: Future<Output = Result<Response, E>>, E> Future for NothingFuture<F> {
-    type Output = Result<Response<OwnBody>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().inner.poll(cx).map(|response| response.map(|response| response.map(OwnBody)))
-    }
-}
-
-/// Body of the layer that does nothing.
-struct OwnBody(Body);
-
-impl HttpBody for OwnBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
-    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use agentwrit_bench::caches::{self, BySignature, Verdict, WholeToken};
 use agentwrit_bench::corpus::{AUDIENCE, Corpus, ISSUER, LEEWAY, shuffled};
+use agentwrit_bench::is_wanted;
 use agentwrit_bench::peers::Peers;
 use agentwrit_bench::report::{Bound, Target, table, verdicts};
 use agentwrit_bench::rounds::{Contender, Schedule, Series};
@@ -44,9 +45,6 @@ const DELEGATED: usize = 2_000;
 const FRESH_DELEGATED: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // cargo itself passes `--bench`.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let wants = |group: &str| wanted.is_empty() || wanted.iter().any(|part| group.contains(part.as_str()));
     let corpus = Corpus::new((TOKENS + EARLIER) as u64)?;
     let peers = Peers::new(&corpus)?;
     let mut out = io::stdout().lock();
@@ -54,18 +52,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "tokens of {size} bytes, {claims} of them claims as JSON, 3 scopes; {ROUNDS} rounds, interleaved")?;
 
     let mut targets = Vec::new();
-    if wants("first sight") {
+    if is_wanted("first sight") {
         let series = first_sight(&corpus, &peers);
         table(&mut out, "First sight of a token, one thread (ratio to agentwrit-verify)", &series)?;
         targets.extend(first_sight_targets(&series));
         table(&mut out, "Its parts, one thread (ratio to the whole)", &parts(&corpus))?;
     }
-    if wants("delegated") {
+    if is_wanted("delegated") {
         let series = delegated(&corpus, &peers)?;
         table(&mut out, "First sight of a token of five delegations, one thread", &series)?;
         targets.extend(delegated_targets(&series));
     }
-    if wants("seen") {
+    if is_wanted("seen") {
         let series = seen(&corpus, &peers, 1, |_| vec![0; SEEN]);
         table(&mut out, "A token seen before, one thread (ratio to agentwrit-verify)", &series)?;
         targets.extend(seen_targets(&series));
@@ -78,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let series = seen(&corpus, &peers, 2, all_of_them);
         table(&mut out, "10,000 live tokens in no order, two threads at once", &series)?;
     }
-    if wants("cache") {
+    if is_wanted("cache") {
         for (title, threads, picks) in [
             ("Caches alone: one hot key, one thread", 1, one_of_them as fn(usize) -> Vec<usize>),
             ("Caches alone: 10,000 keys in no order, one thread", 1, all_of_them),

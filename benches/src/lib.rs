@@ -11,6 +11,15 @@ pub mod caches;
 pub mod corpus;
 pub mod delegated;
 pub mod loopback;
+pub mod nothing;
 pub mod peers;
 pub mod report;
 pub mod rounds;
+
+/// Returns whether the command line asks for a group: any of its words is in the group's name, or it has none.
+#[must_use]
+pub fn is_wanted(group: &str) -> bool {
+    // cargo itself passes `--bench`.
+    let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    words.peek().is_none() || words.any(|word| group.contains(&word))
+}

@@ -1,8 +1,11 @@
 //! Client and server of HTTP benchmarks, on one thread each.
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use axum::Router;
@@ -19,22 +22,55 @@ pub const BODY: &str = "record 7\n";
 /// Error of a benchmark.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// Starts a server on a thread of its own.
-///
-/// # Errors
-///
-/// If it cannot listen.
-pub fn serve(routes: Router) -> Result<SocketAddr, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || runtime.block_on(async move { axum::serve(listener, routes).await }));
-    Ok(address)
+/// Server with a thread of its own.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    /// Directory of the thread below `/proc`, where there is one.
+    thread: Option<PathBuf>,
+}
+
+impl Server {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot listen.
+    pub fn start(routes: Router) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        let (report, reported) = mpsc::channel();
+        std::thread::spawn(move || {
+            let thread = fs::read_link("/proc/thread-self").map(|own| Path::new("/proc").join(own));
+            report.send(thread.ok()).map_err(io::Error::other)?;
+            runtime.block_on(async move { axum::serve(listener, routes).await })
+        });
+        Ok(Self { address, thread: reported.recv()? })
+    }
+
+    /// Returns the seconds for which its thread has been on a processor: Linux tells.
+    fn processor_time(&self) -> Option<f64> {
+        let statistics = fs::read_to_string(self.thread.as_ref()?.join("schedstat")).ok()?;
+        let nanoseconds: u32 =
+            statistics.split(' ').next()?.parse::<u64>().ok().map(|all| all / 1_000)?.try_into().ok()?;
+        Some(f64::from(nanoseconds) / 1e6)
+    }
+}
+
+/// What one route did in one turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Requests in a second.
+    pub rate: f64,
+    /// Seconds of the server on a processor for each request; not a number where the system does not tell.
+    pub processor: f64,
 }
 
 /// Client with little cost beside the server.
 #[derive(Debug)]
 pub struct Client {
+    server: Server,
     connections: Vec<TcpStream>,
     buffer: Vec<u8>,
 }
@@ -45,13 +81,15 @@ impl Client {
     /// # Errors
     ///
     /// If there is no connection.
-    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub fn connect(server: Server) -> io::Result<Self> {
         let connect = |_| {
-            let stream = TcpStream::connect(address)?;
+            let stream = TcpStream::connect(server.address)?;
             stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
             Ok(stream)
         };
-        Ok(Self { connections: (0..CONNECTIONS).map(connect).collect::<io::Result<_>>()?, buffer: vec![0; 4096] })
+        let connections = (0..CONNECTIONS).map(connect).collect::<io::Result<_>>()?;
+        Ok(Self { server, connections, buffer: vec![0; 4096] })
     }
 
     /// Sends one request for each of the picks, with these header lines; every response must be 200.
@@ -72,7 +110,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the requests per second of each route in each round. Every route receives the same requests, and each round
+    /// Returns what each route did in each round. Every route receives the same requests, and each round
     /// begins with another route.
     ///
     /// # Errors
@@ -84,19 +122,22 @@ impl Client {
         rounds: usize,
         picks: &dyn Fn(usize) -> Vec<usize>,
         headers: &dyn Fn(usize) -> String,
-    ) -> Result<Vec<Vec<f64>>, Failure> {
-        let mut rates = vec![Vec::new(); routes.len()];
+    ) -> Result<Vec<Vec<Turn>>, Failure> {
+        let mut turns = vec![Vec::new(); routes.len()];
         for round in 0..rounds {
             let picks = picks(round);
             for turn in 0..routes.len() {
                 let route = (turn + round) % routes.len();
-                let (Some(name), Some(rates)) = (routes.get(route), rates.get_mut(route)) else { continue };
-                let started = Instant::now();
+                let (Some(name), Some(turns)) = (routes.get(route), turns.get_mut(route)) else { continue };
+                let (started, before) = (Instant::now(), self.server.processor_time());
                 self.ask(name, &picks, headers)?;
-                rates.push(as_float(picks.len()) / started.elapsed().as_secs_f64());
+                let (requests, took) = (as_float(picks.len()), started.elapsed().as_secs_f64());
+                let on_processor =
+                    before.zip(self.server.processor_time()).map_or(f64::NAN, |(before, after)| after - before);
+                turns.push(Turn { rate: requests / took, processor: on_processor / requests });
             }
         }
-        Ok(rates)
+        Ok(turns)
     }
 }
 
@@ -104,7 +145,13 @@ impl Client {
 fn answered(stream: &mut TcpStream, buffer: &mut [u8], route: &str) -> Result<(), Failure> {
     let mut length = 0;
     loop {
-        let read = stream.read(buffer.get_mut(length..).unwrap_or_default())?;
+        let read = match stream.read(buffer.get_mut(length..).unwrap_or_default()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::hint::spin_loop();
+                continue;
+            }
+            read => read?,
+        };
         length += read;
         let response = buffer.get(..length).unwrap_or_default();
         if read == 0 || (response.len() > 12 && !response.starts_with(b"HTTP/1.1 200")) {
