@@ -6,7 +6,9 @@
 //! 3. Followers with an identity report each change. *Confirmed* is the time from the broker's 200 to its response that
 //!    every instance has applied the change.
 //! 4. Behind a mirror, the broker has the connections of the mirror only.
-//! 5. A withdrawal ends the key that signs. With a *prepared* key, each follower has the next one already.
+//! 5. More than 2,000 followers need several addresses, of which each gets its share of the broker's connections: as root
+//!    `for i in 1 2 3 4; do ip address add 10.9.0.$i/32 dev lo; done`, then `AGENTWRIT_ADDRESSES=10.9.0.1,10.9.0.2,10.9.0.3,10.9.0.4`.
+//! 6. A withdrawal ends the key that signs. With a *prepared* key, each follower has the next one already.
 
 use std::{
     env, fs,
@@ -19,7 +21,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::sleep};
 
-use crate::{PATIENCE, report, revoke, start, tokens};
+use crate::{PATIENCE, report, revoke, start, start_on_every_address, tokens};
 
 /// Followers without `AGENTWRIT_FOLLOWERS`.
 const FOLLOWERS: usize = 200;
@@ -38,12 +40,18 @@ fn number() -> usize {
     env::var("AGENTWRIT_FOLLOWERS").map_or(FOLLOWERS, |text| text.parse().unwrap())
 }
 
+/// Local addresses that followers connect to in turn, and so come from: one address gets a quarter of the broker's places.
+fn addresses() -> Vec<String> {
+    env::var("AGENTWRIT_ADDRESSES").map_or_else(|_| Vec::new(), |list| list.split(',').map(str::to_owned).collect())
+}
+
 pub(crate) async fn measure() {
     let mut followers = Followers::start(false, false).await;
     let changes = followers.revoke_tokens(REVOCATIONS).await;
     changes.report(&format!("{} followers, {REVOCATIONS} revocations", number()));
-    drop(followers);
+}
 
+pub(crate) async fn measure_reporting() {
     let mut followers = Followers::start(true, false).await;
     let changes = followers.revoke_tokens(CONFIRMATIONS).await;
     changes.report(&format!("{} that report, {CONFIRMATIONS} revocations", number()));
@@ -85,7 +93,8 @@ struct Changes {
 
 impl Followers {
     async fn start(reporting: bool, mirrored: bool) -> Self {
-        let broker = start().await;
+        let addresses = addresses();
+        let broker = if addresses.is_empty() { start().await } else { start_on_every_address().await };
         let key = SigningKey::from_seed(&[7; 32]).unwrap();
         if reporting {
             let public_key = data_encoding::BASE64.encode(key.public_key().as_bytes());
@@ -93,9 +102,14 @@ impl Followers {
             change(&broker, "/v1/admin/verifiers", &broker.admin_token().await, &body).await;
         }
         let mirror = if mirrored { Some(Mirror::start(&broker.url).await) } else { None };
-        let source = mirror.as_ref().map_or(&broker.url, |mirror| &mirror.url);
-        let start = |_| {
-            let mut builder = Follower::builder(source).issuer("https://agentwrit.local");
+        let port = broker.url.rsplit_once(':').unwrap().1;
+        let source = |index: usize| match (&mirror, addresses.get(index % addresses.len().max(1))) {
+            (Some(mirror), _) => mirror.url.clone(),
+            (None, Some(address)) => format!("http://{address}:{port}"),
+            (None, None) => broker.url.clone(),
+        };
+        let start = |index| {
+            let mut builder = Follower::builder(&source(index)).issuer("https://agentwrit.local");
             if reporting {
                 builder = builder.identity(VerifierName::parse(VERIFIER).unwrap(), key.clone());
             }

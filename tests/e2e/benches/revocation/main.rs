@@ -6,7 +6,7 @@
 //!    revoking client repeats a request to the route until it is 401.
 //! 2. `brokers`: the same with two brokers on PostgreSQL: revoked at one, refused at a route that follows the other. With
 //!    the database's notifications, and without them, when the poll alone finds the commits of the other broker.
-//! 3. `followers`: see [`followers`].
+//! 3. `followers`, and `reports` for those that report: see [`followers`].
 //! 4. `mirror`: the same number of followers behind Varnish with `deploy/proxies/feed.vcl`.
 //!
 //! The real broker in a process of its own, on loopback; its store is in `TMPDIR`.
@@ -55,6 +55,9 @@ async fn main() {
     if wants("followers") {
         followers::measure().await;
     }
+    if wants("reports") {
+        followers::measure_reporting().await;
+    }
     if wants("mirror") {
         followers::measure_behind_mirror().await;
     }
@@ -62,6 +65,13 @@ async fn main() {
 
 async fn start() -> Broker {
     Broker::start_with(&[("AA_LOG_LEVEL", "standard")]).await
+}
+
+/// The same, of a broker that local addresses other than 127.0.0.1 reach too.
+async fn start_on_every_address() -> Broker {
+    let mut broker = Broker::start_with(&[("AA_LOG_LEVEL", "standard"), ("AA_BIND_ADDRESS", "0.0.0.0")]).await;
+    broker.url = broker.url.replace("0.0.0.0", "127.0.0.1");
+    broker
 }
 
 async fn follow(broker: &Broker) -> (Follower, Verifier) {
