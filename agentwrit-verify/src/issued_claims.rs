@@ -2,7 +2,7 @@
 //!
 //! The form is a subset of what the [strict parser](agentwrit_json) accepts: one object without white space, escapes, `null`
 //! and unknown members. [`parse`] returns `None` for every other text, which the strict parser then accepts or rejects. So
-//! a defect here could only accept what is not JSON, never reject a token; tests compare both parsers.
+//! a defect here could read other claims or accept what is not JSON, never reject a token; tests compare both parsers.
 
 use crate::{
     claims::ClaimSet,

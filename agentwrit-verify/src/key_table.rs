@@ -65,8 +65,7 @@ impl KeyTable {
 
     /// Returns `[S]B - [k]A`, whose encoding `R` has to be. `None` if `S` is not below the order.
     fn nonce_point(&self, key: &VerifyingKey, message: &[u8], signature: &Signature) -> Option<EdwardsPoint> {
-        let canonical: Option<Scalar> = Scalar::from_canonical_bytes(*signature.s_bytes()).into();
-        let s = canonical?;
+        let s = canonical_s(signature)?;
         let hash = Sha512::new().chain_update(signature.r_bytes()).chain_update(key.as_bytes()).chain_update(message);
         let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
         let (k, s) = (digits(k.as_bytes()), digits(s.as_bytes()));
@@ -80,6 +79,11 @@ impl KeyTable {
         }
         Some(sum)
     }
+}
+
+/// Returns `S` if it is below the order of the base point (RFC 8032 §5.1.7): one signature has one encoding.
+pub(crate) fn canonical_s(signature: &Signature) -> Option<Scalar> {
+    Scalar::from_canonical_bytes(*signature.s_bytes()).into()
 }
 
 impl fmt::Debug for KeyTable {

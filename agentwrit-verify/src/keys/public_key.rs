@@ -6,7 +6,10 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 
 use super::{error::KeySetError, key_id::KeyId};
-use crate::{key_table::KeyTable, thumbprint::Thumbprint};
+use crate::{
+    key_table::{KeyTable, canonical_s},
+    thumbprint::Thumbprint,
+};
 
 /// An Ed25519 key to verify with, and its name. Clones share it.
 #[derive(Clone)]
@@ -119,7 +122,7 @@ impl PublicKey {
     }
 
     /// Returns the key with a table, unless tables are off: its own, that of the same key among `known`, or a new one, which
-    /// takes 0.1 ms.
+    /// takes 0.155 ms.
     pub(crate) fn with_table(self, known: &[Self]) -> Self {
         let Multiples::Absent = self.multiples else { return self };
         let mut same = known.iter().filter(|known| known.as_bytes() == self.as_bytes());
@@ -177,7 +180,8 @@ pub(crate) fn limit_tables(keys: &mut [PublicKey], most: usize) -> usize {
 }
 
 pub(crate) fn verifies(key: &VerifyingKey, message: &[u8], signature: &Signature) -> bool {
-    !is_small_order(signature.r_bytes()) && key.verify(message, signature).is_ok()
+    // dalek accepts another `S` of the same signature where some crate turned its feature `legacy_compatibility` on.
+    !is_small_order(signature.r_bytes()) && canonical_s(signature).is_some() && key.verify(message, signature).is_ok()
 }
 
 /// Returns whether the encoded `y` is below the field's prime 2^255 - 19 (RFC 8032 §5.1.3): one key has one spelling.
