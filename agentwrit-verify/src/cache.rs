@@ -164,6 +164,10 @@ impl TokenCache {
         }
     }
 
+    pub(crate) fn contains(&self, token: &str) -> bool {
+        self.entries.as_ref().is_some_and(|entries| entries.contains_key(&PresentedText(token)))
+    }
+
     pub(crate) fn remove(&self, token: &str) {
         if let Some(entries) = &self.entries {
             entries.remove(token);
@@ -181,7 +185,8 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-/// Weighs an entry by what it holds: the token, and claims of about twice its length.
+/// Weighs an entry by what it holds: the token, claims of about twice its length, and what each text of a list costs beside
+/// its characters.
 #[derive(Clone)]
 pub(crate) struct ByLength;
 
@@ -190,12 +195,24 @@ impl ByLength {
     const FIXED: u64 = 512;
     /// Key and header of the sender of a sender-constrained token.
     const SENDER: u64 = 512;
+    /// A scope or an audience: its place in the list and its allocation.
+    const TEXT: u64 = 56;
+    /// A delegation record without its texts.
+    const RECORD: u64 = 512;
     /// A token of three scopes.
-    pub(crate) const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);
+    pub(crate) const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700).saturating_add(Self::TEXT.saturating_mul(3));
 
     pub(crate) fn weight_of(token: &str, verified: &CachedToken) -> u64 {
-        let sender = if verified.claims.sender_constraint().is_some() { Self::SENDER } else { 0 };
-        Self::FIXED.saturating_add(sender).saturating_add((token.len() as u64).saturating_mul(3))
+        let claims = verified.claims.as_claim_set();
+        let sender = if claims.cnf.is_some() { Self::SENDER } else { 0 };
+        let of_chain = claims.delegation_chain.iter().map(|record| record.scope.len());
+        let texts = of_chain
+            .chain([claims.scope.len(), claims.aud.len()])
+            .fold(0_u64, |sum, texts| sum.saturating_add(texts as u64));
+        let lists = texts.saturating_mul(Self::TEXT);
+        let chain = (claims.delegation_chain.len() as u64).saturating_mul(Self::RECORD);
+        let text = (token.len() as u64).saturating_mul(3);
+        [sender, lists, chain, text].into_iter().fold(Self::FIXED, u64::saturating_add)
     }
 }
 

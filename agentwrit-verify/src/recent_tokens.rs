@@ -9,7 +9,8 @@
 //! 3. A thread that finds its set locked uses the shared cache: it never waits.
 //! 4. A slot takes a token that is used twice in succession among those of the slot, once its present token is used less.
 //!    So tokens in no order cost hardly any copies.
-//! 5. The slots are taken out of the cache's memory: a sixteenth at most. Long tokens are not copied.
+//! 5. The slots are taken out of the cache's memory: an eighth at most, when each has the longest token that is copied.
+//! 6. A copy whose key no longer counts is removed when its token is presented.
 
 use std::{
     fmt,
@@ -19,6 +20,7 @@ use std::{
 
 use crate::{
     cache::{ByLength, BySignature, CachedToken},
+    keys::KeySet,
     rules::Rules,
     thread_number::{processors, thread_number},
 };
@@ -72,14 +74,14 @@ impl RecentCapacity {
     pub(crate) fn beside(cache_memory: u64) -> Self {
         // Some threads share a number while there are more threads than numbers.
         let sets = processors().saturating_mul(2).next_power_of_two();
-        let tokens = cache_memory / 16 / ByLength::TYPICAL;
+        let tokens = cache_memory / 8 / Self::LONGEST;
         let slots = usize::try_from(tokens / sets as u64).unwrap_or(Self::MOST_SLOTS).min(Self::MOST_SLOTS);
         Self { sets, slots }
     }
 
-    /// Returns the memory of typical tokens in all slots.
+    /// Returns the memory of the longest tokens in all slots.
     pub(crate) fn memory(self) -> u64 {
-        (self.sets as u64).saturating_mul(self.slots as u64).saturating_mul(ByLength::TYPICAL)
+        (self.sets as u64).saturating_mul(self.slots as u64).saturating_mul(Self::LONGEST)
     }
 }
 
@@ -107,6 +109,11 @@ impl RecentTokens {
         self.slot_of(thread_number(), token)
     }
 
+    /// Returns whether this thread's set has a copy of the token.
+    pub(crate) fn contains(&self, token: &str) -> bool {
+        self.slot(token).is_some_and(|slot| slot.contains(token))
+    }
+
     fn slot_of(&self, thread: usize, token: &str) -> Option<LockedSlot<'_>> {
         let slots = match self.set(thread)?.slots.try_lock() {
             Ok(slots) => slots,
@@ -127,12 +134,23 @@ pub(crate) struct LockedSlot<'a> {
 }
 
 impl LockedSlot<'_> {
-    /// Returns the copy of the token, if there is one.
-    pub(crate) fn find(&mut self, token: &str) -> Option<&Arc<CachedToken>> {
+    /// Returns the copy of the token, if there is one whose keys count.
+    pub(crate) fn find(&mut self, token: &str, keys: &KeySet) -> Option<&Arc<CachedToken>> {
         let slot = self.slots.get_mut(self.index)?;
-        let copy = slot.copy.as_ref().filter(|copy| copy.hash == self.hash && *copy.token == *token)?;
+        let is_outdated = {
+            let copy = slot.copy.as_ref().filter(|copy| copy.hash == self.hash && *copy.token == *token)?;
+            !copy.verified.is_trusted_by(keys)
+        };
+        if is_outdated {
+            *slot = Slot::default();
+        }
         slot.uses = slot.uses.saturating_add(1);
-        Some(&copy.verified)
+        slot.copy.as_ref().map(|copy| &copy.verified)
+    }
+
+    fn contains(&self, token: &str) -> bool {
+        let slot = self.slots.get(self.index).and_then(|slot| slot.copy.as_ref());
+        slot.is_some_and(|copy| copy.hash == self.hash && *copy.token == *token)
     }
 
     /// Removes the copy of a token that is no longer valid.
@@ -145,10 +163,6 @@ impl LockedSlot<'_> {
     /// Counts the use of a token that the shared cache holds, and copies it if it is used often enough.
     pub(crate) fn count(&mut self, token: &str, verified: &CachedToken) {
         let Some(slot) = self.slots.get_mut(self.index) else { return };
-        if slot.copy.as_ref().is_some_and(|copy| copy.hash == self.hash) {
-            // The keys that verify the token have changed.
-            *slot = Slot { candidate: self.hash, ..Slot::default() };
-        }
         let is_repeated = slot.candidate == self.hash;
         slot.candidate = self.hash;
         slot.uses = slot.uses.saturating_sub(1);
@@ -169,7 +183,7 @@ impl fmt::Debug for RecentTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{testing::TestIssuer, verifier::Verifier};
+    use crate::{issue::SigningKey, testing::TestIssuer, verifier::Verifier};
 
     /// Returns a verifier and a token that its shared cache holds.
     fn cached() -> (TestIssuer, Verifier, String) {
@@ -193,7 +207,8 @@ mod tests {
     /// Uses the token as the verifier does; returns its copy, if there is one.
     fn used(verifier: &Verifier, thread: usize, token: &str) -> Option<Arc<CachedToken>> {
         let mut slot = verifier.recent.slot_of(thread, token).unwrap();
-        if let Some(copy) = slot.find(token) {
+        let keys = verifier.rules.keys.key_set().unwrap();
+        if let Some(copy) = slot.find(token, &keys) {
             return Some(Arc::clone(copy));
         }
         slot.count(token, &verifier.rules.cache.get(token).unwrap());
@@ -258,10 +273,21 @@ mod tests {
     }
 
     #[test]
-    fn copies_take_a_sixteenth_of_cache_memory_at_most() {
+    fn copy_of_withdrawn_key_is_removed_at_its_first_use() {
+        let (_issuer, verifier, token) = cached();
+        let keys = verifier.rules.keys.key_set().unwrap();
+        assert!((0..3).filter_map(|_| used(&verifier, 0, &token)).count() == 1);
+        let others = KeySet::new([SigningKey::from_seed(&[9; 32]).unwrap().public_key().clone()]);
+        let mut slot = verifier.recent.slot_of(0, &token).unwrap();
+        assert!(slot.find(&token, &others.unwrap()).is_none());
+        assert!(slot.find(&token, &keys).is_none() && !slot.contains(&token));
+    }
+
+    #[test]
+    fn longest_copies_take_an_eighth_of_cache_memory_at_most() {
         for memory in [0, 1, 20_000, 200_000, 1 << 20, 16 << 20, 1 << 30, u64::MAX] {
             let capacity = RecentCapacity::beside(memory);
-            assert!(capacity.memory() <= memory / 16, "{memory}");
+            assert!(capacity.memory() <= memory / 8, "{memory}");
             assert!(memory < (16 << 20) || capacity.slots > 0, "{memory}");
         }
     }

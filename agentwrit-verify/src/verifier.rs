@@ -120,8 +120,7 @@ impl Verifier {
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
         let now = rules.clock.now();
         let mut slot = self.recent.slot(token);
-        let copy = slot.as_mut().and_then(|slot| slot.find(token)).filter(|copy| copy.is_trusted_by(keys));
-        if let Some(copy) = copy {
+        if let Some(copy) = slot.as_mut().and_then(|slot| slot.find(token, keys)) {
             let Err(error) = rules.check_current(copy, now, || *monotonic) else { return Ok(take(copy)) };
             if !error.is_unavailable() {
                 rules.cache.remove(token);
@@ -131,7 +130,13 @@ impl Verifier {
             }
             return Err(error);
         }
-        if let Some(seen) = rules.cache.get(token).filter(|seen| seen.is_trusted_by(keys)) {
+        let seen = rules.cache.get(token);
+        let is_outdated = seen.as_ref().is_some_and(|seen| !seen.is_trusted_by(keys));
+        if is_outdated {
+            // So that the tokens of a withdrawn key do not keep their places.
+            rules.cache.remove(token);
+        }
+        if let Some(seen) = seen.filter(|_| !is_outdated) {
             if let Err(error) = rules.check_current(&seen, now, || *monotonic) {
                 if !error.is_unavailable() {
                     rules.cache.remove(token);
@@ -255,7 +260,12 @@ impl Verifier {
 
     /// Returns true when the token is in the cache.
     pub(crate) fn is_cached(&self, token: &str) -> bool {
-        self.rules.cache.get(token).is_some()
+        self.rules.cache.contains(token)
+    }
+
+    /// Returns whether the calling thread has a copy of the token: asking writes to no memory of other threads.
+    pub(crate) fn is_copied(&self, token: &str) -> bool {
+        self.recent.contains(token)
     }
 
     /// Returns the number of cached tokens.

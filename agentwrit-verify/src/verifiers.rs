@@ -132,7 +132,8 @@ impl Verifiers {
             return Ok(only);
         }
         // Only the verifier of its issuer caches a token: a cache hit saves parsing it.
-        if let Some(verifier) = self.iter().find(|verifier| verifier.is_cached(token)) {
+        let copied = self.iter().find(|verifier| verifier.is_copied(token));
+        if let Some(verifier) = copied.or_else(|| self.iter().find(|verifier| verifier.is_cached(token))) {
             return Ok(verifier);
         }
         let issuer = UnverifiedToken::decode(token)?.issuer()?;

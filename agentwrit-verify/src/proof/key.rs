@@ -100,6 +100,11 @@ pub(crate) struct KnownSender {
     pub(super) ath: [u8; 43],
 }
 
+impl KnownSender {
+    /// The longest header that is kept, in bytes: one of the members that proofs need has some 200.
+    pub(super) const MAX_HEADER: usize = 384;
+}
+
 /// Members of a JWK that are used, and those of private keys (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
 #[derive(Deserialize)]
 pub(super) struct RawJwk<'a> {

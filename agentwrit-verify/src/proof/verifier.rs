@@ -111,7 +111,7 @@ impl ProofVerifier {
                 let known = |header: &str| verified.sender.get().filter(|sender| *sender.header == *header);
                 match self.0.check(&presented.proof, Some(&bound.jkt), known, || Some(ath()), before) {
                     Ok(Checked { new, text, issued_at, .. }) => {
-                        if let Some((header, key)) = new {
+                        if let Some((header, key)) = new.filter(|(header, _)| header.len() <= KnownSender::MAX_HEADER) {
                             // Another request may have set it in the meantime: it is the same.
                             verified.sender.get_or_init(|| KnownSender {
                                 header: header.into(),

@@ -66,6 +66,7 @@ fn rejects_cached_token_after_its_key_is_removed() {
     target.assert_accepted(&token);
     publish(&target, &[&other_key()]);
     assert!(matches!(target.rejection(&token), VerifyError::UnknownKey { .. }));
+    assert_eq!(target.verifier.cached_tokens(), 0, "a token of a withdrawn key keeps no place");
     publish(&target, &[target.issuer.signing_key()]);
     target.assert_accepted(&token);
 }
