@@ -8,7 +8,7 @@ use std::{
 
 use agentwrit_protocol::RequestId;
 
-/// Source of request ids: a counter under a keyed hash whose key is drawn from the operating system once.
+/// Source of request ids: a counter under a keyed hash whose key the standard library draws at the start.
 ///
 /// They are as seldom equal as random ones, between brokers too. They are no secrets, and need no system call each.
 #[derive(Debug, Default)]
