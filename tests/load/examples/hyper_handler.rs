@@ -14,8 +14,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-const BODY: &str =
-    r#"{"status":"ok","version":"0.1.0","uptime":3600,"db_connected":true,"audit_events_count":100000,"warnings":[]}"#;
+const BODY: &str = r#"{"status":"ok","version":"0.1.0","uptime":3600,"db_connected":true,"audit_events_count":100000}"#;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
