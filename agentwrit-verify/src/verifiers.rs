@@ -171,3 +171,24 @@ pub enum VerifiersError {
         issuer: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestIssuer;
+
+    #[test]
+    fn copy_of_thread_is_used_without_shared_cache() {
+        let issuer = TestIssuer::new();
+        let other = Verifier::builder().issuer("https://other.example").keys(issuer.key_set()).without_revocations();
+        let verifiers = Verifiers::new([other.build(), issuer.verifier()]).unwrap();
+        let token = issuer.token(&["a:b:c"]);
+        assert!((0..4).all(|_| verifiers.verify(&token).is_ok()));
+        let responsible = verifiers.verifier_for(&token).unwrap();
+        assert!(responsible.is_copied(&token) && responsible.is_cached(&token));
+        responsible.rules.cache.remove(&token);
+        let before = responsible.status().cache_misses;
+        assert!(verifiers.verify(&token).is_ok());
+        assert_eq!(responsible.status().cache_misses, before);
+    }
+}
