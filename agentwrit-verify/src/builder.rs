@@ -128,7 +128,7 @@ impl VerifierBuilder<WantsRevocations> {
 impl VerifierBuilder<WantsOptions> {
     /// Default of [`leeway`](Self::leeway).
     pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
-    /// The bytes that verified tokens may take, unless set otherwise: some 6,000 typical tokens.
+    /// The bytes that verified tokens may take, unless set otherwise: some 5,000 typical tokens.
     pub const DEFAULT_CACHE_MEMORY: u64 = 16 * 1024 * 1024;
 
     /// Accepts only tokens for this audience; call it again to add another one. Without any, only tokens without `aud`
