@@ -29,3 +29,10 @@ for library in "${libraries[@]}"; do
     done
 done
 echo "every feature builds on its own"
+
+# Cargo unites features: any crate of a program can turn this one on, under which dalek alone accepts several texts of one
+# signature.
+rejected="$(cargo test --quiet --package agentwrit-verify --lib --features ed25519-dalek/legacy_compatibility -- \
+    scalars_at_and_above_the_order_are_rejected 2>&1)" || { printf '%s\n' "$rejected" >&2 && exit 1; }
+[[ "$rejected" == *"1 passed"* ]] || { printf '%s\n' "$rejected" >&2 && exit 1; }
+echo "other texts of a signature are rejected with legacy_compatibility of ed25519-dalek"
