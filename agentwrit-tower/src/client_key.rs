@@ -122,11 +122,16 @@ mod with_rustls {
     /// use std::sync::Arc;
     ///
     /// use agentwrit_tower::ClientKeyVerifier;
-    /// use rustls::{ServerConfig, pki_types::{CertificateDer, PrivateKeyDer}};
+    /// use rustls::{ServerConfig, crypto::CryptoProvider, pki_types::{CertificateDer, PrivateKeyDer}};
     ///
-    /// fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<ServerConfig, rustls::Error> {
-    ///     let builder = ServerConfig::builder();
-    ///     let clients = ClientKeyVerifier::certificates(builder.crypto_provider());
+    /// // A provider such as `rustls::crypto::aws_lc_rs::default_provider()`.
+    /// fn config(
+    ///     provider: Arc<CryptoProvider>,
+    ///     chain: Vec<CertificateDer<'static>>,
+    ///     key: PrivateKeyDer<'static>,
+    /// ) -> Result<ServerConfig, rustls::Error> {
+    ///     let clients = ClientKeyVerifier::certificates(&provider);
+    ///     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     ///     builder.with_client_cert_verifier(Arc::new(clients)).with_single_cert(chain, key)
     /// }
     /// ```

@@ -25,7 +25,7 @@ use tokio_rustls::{
     rustls::{
         ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+        crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
         pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
@@ -138,8 +138,10 @@ fn connector(files: &TlsConfig, client: Option<&ClientCertificate>) -> Result<Op
         TlsConfig::Mtls { cert, key, client_ca: _ } => (cert, key, true),
     };
     let server = tls::certificates("AA_TLS_CERT", cert)?;
-    let builder = ClientConfig::builder();
-    let pinned = PinnedCertificate { leaf: server.into_iter().next(), provider: Arc::clone(builder.crypto_provider()) };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| tls::TlsError::unusable("AA_TLS_CERT", cert, &error))?;
+    let pinned = PinnedCertificate { leaf: server.into_iter().next(), provider };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned));
     if !needs_client_certificate {
         return Ok(Some(TlsConnector::from(Arc::new(builder.with_no_client_auth()))));

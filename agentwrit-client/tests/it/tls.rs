@@ -12,6 +12,7 @@ use tokio_rustls::{
     TlsAcceptor,
     rustls::{
         RootCertStore, ServerConfig,
+        crypto::aws_lc_rs,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
         server::WebPkiClientVerifier,
     },
@@ -54,12 +55,15 @@ impl Authority {
         let (certificate, key) = self.issue(ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let config = match clients {
             Some(clients) => {
-                let verifier = WebPkiClientVerifier::builder(Arc::new(clients.roots())).build().unwrap();
-                ServerConfig::builder().with_client_cert_verifier(verifier)
+                let roots = Arc::new(clients.roots());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+                builder.unwrap().with_client_cert_verifier(verifier)
             }
-            None => ServerConfig::builder().with_no_client_auth(),
+            None => builder.unwrap().with_no_client_auth(),
         };
         let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,6 +10,7 @@ use std::{
 use agentwrit_verify::http_client::pem::{self, PemError, PrivateKeyFormat};
 use tokio_rustls::rustls::{
     RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer},
     server::WebPkiClientVerifier,
 };
@@ -47,11 +48,13 @@ pub(super) fn server_config(files: &TlsConfig) -> Result<Option<ServerConfig>, T
         TlsConfig::Tls { cert, key } => (cert, key, None),
         TlsConfig::Mtls { cert, key, client_ca } => (cert, key, Some(client_ca)),
     };
-    let builder = ServerConfig::builder();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| TlsError::unusable("AA_TLS_CERT", cert, &error))?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let verifier = WebPkiClientVerifier::builder(Arc::new(roots(path)?))
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider)
                 .build()
                 .map_err(|error| TlsError::unusable("AA_TLS_CLIENT_CA", path, &error))?;
             builder.with_client_cert_verifier(verifier)

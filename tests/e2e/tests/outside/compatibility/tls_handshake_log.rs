@@ -12,6 +12,7 @@ use tokio_rustls::{
     TlsConnector,
     rustls::{
         ClientConfig, RootCertStore,
+        crypto::aws_lc_rs,
         pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
         sign::{CertifiedKey, SingleCertAndKey},
     },
@@ -53,7 +54,9 @@ fn version_1_certificate(issuer: &str, issuer_key: &KeyPair) -> (Vec<u8>, KeyPai
 async fn connect_showing(broker: &Broker, roots: &Authority, certificate: Vec<u8>, key: &KeyPair) {
     let mut trusted = RootCertStore::empty();
     trusted.add(CertificateDer::from_pem_slice(roots.pem().as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder().with_root_certificates(trusted);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(trusted);
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
     let key = builder.crypto_provider().key_provider.load_private_key(key).unwrap();
     let shown = CertifiedKey::new(vec![CertificateDer::from(certificate)], key);
