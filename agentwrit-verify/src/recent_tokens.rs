@@ -137,12 +137,10 @@ impl LockedSlot<'_> {
     /// Returns the copy of the token, if there is one whose keys count.
     pub(crate) fn find(&mut self, token: &str, keys: &KeySet) -> Option<&Arc<CachedToken>> {
         let slot = self.slots.get_mut(self.index)?;
-        let is_outdated = {
-            let copy = slot.copy.as_ref().filter(|copy| copy.hash == self.hash && *copy.token == *token)?;
-            !copy.verified.is_trusted_by(keys)
-        };
-        if is_outdated {
+        let copy = slot.copy.as_ref().filter(|copy| copy.hash == self.hash && *copy.token == *token)?;
+        if !copy.verified.is_trusted_by(keys) {
             *slot = Slot::default();
+            return None;
         }
         slot.uses = slot.uses.saturating_add(1);
         slot.copy.as_ref().map(|copy| &copy.verified)

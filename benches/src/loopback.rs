@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -18,6 +18,9 @@ pub const CONNECTIONS: usize = 16;
 
 /// Body of every response.
 pub const BODY: &str = "record 7\n";
+
+/// Time limit for one response.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Error of a benchmark.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -52,9 +55,8 @@ impl Server {
     /// Returns the seconds for which its thread has been on a processor: Linux tells.
     fn processor_time(&self) -> Option<f64> {
         let statistics = fs::read_to_string(self.thread.as_ref()?.join("schedstat")).ok()?;
-        let nanoseconds: u32 =
-            statistics.split(' ').next()?.parse::<u64>().ok().map(|all| all / 1_000)?.try_into().ok()?;
-        Some(f64::from(nanoseconds) / 1e6)
+        let nanoseconds: u64 = statistics.split(' ').next()?.parse().ok()?;
+        Some(Duration::from_nanos(nanoseconds).as_secs_f64())
     }
 }
 
@@ -143,10 +145,14 @@ impl Client {
 
 /// Reads one response: all of them are short and have the same end.
 fn answered(stream: &mut TcpStream, buffer: &mut [u8], route: &str) -> Result<(), Failure> {
-    let mut length = 0;
+    let (mut length, asked) = (0, Instant::now());
     loop {
         let read = match stream.read(buffer.get_mut(length..).unwrap_or_default()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if asked.elapsed() > PATIENCE {
+                    let response = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+                    return Err(format!("{route}: no whole response in {PATIENCE:?}: {response}").into());
+                }
                 std::hint::spin_loop();
                 continue;
             }

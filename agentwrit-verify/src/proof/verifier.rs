@@ -276,3 +276,43 @@ impl fmt::Debug for ProofRules {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{issue::SigningKey, testing::TestIssuer};
+
+    fn encode(text: impl AsRef<[u8]>) -> String {
+        data_encoding::BASE64URL_NOPAD.encode(text.as_ref())
+    }
+
+    #[test]
+    fn long_header_of_proof_is_accepted_and_not_kept_with_token() {
+        let (issuer, key) = (TestIssuer::new(), SigningKey::from_seed(&[7; 32]).unwrap());
+        let proofs = ProofVerifier::builder().external_url("https://api.example.com").unwrap();
+        let proofs = proofs.clock(issuer.clock().clone()).build();
+        issuer.clock().advance(Duration::from_secs(60));
+        for (padding, is_kept) in [("", true), ("a".repeat(500).as_str(), false)] {
+            let token = issuer.bound_token(&["a:b:c"], key.public_key().thumbprint());
+            let verifier = issuer.verifier();
+            for number in 0..3 {
+                let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_bytes())});
+                let header = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk, "padding": padding}).to_string();
+                let claims = json!({
+                    "jti": format!("{number}{is_kept}"), "htm": "GET", "htu": "https://api.example.com/x",
+                    "iat": issuer.clock().now().seconds(), "ath": std::str::from_utf8(&hash(&token)).unwrap(),
+                });
+                let signed = format!("{}.{}", encode(header), encode(claims.to_string()));
+                let proof = format!("{signed}.{}", encode(key.sign(signed.as_bytes())));
+                let presented = PresentedToken::new(Scheme::Dpop, &token, "GET", "/x").proof(&proof);
+                assert!(verifier.verify_presented(&presented, &proofs).is_ok(), "{number}");
+            }
+            let cached = verifier.rules.cache.get(&token).unwrap();
+            assert_eq!(cached.sender.get().is_some(), is_kept);
+        }
+    }
+}
